@@ -1,0 +1,10 @@
+"""Train, evaluate and register a model with MLflow."""
+
+import os
+
+# Read by MLflow at import. Telemetry stays off unless the environment says otherwise, and a
+# server that is down is reported after seconds, where MLflow's own default waits four minutes.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

@@ -1,0 +1,140 @@
+"""The command line: one command an operation.
+
+Each command imports what it needs by itself, so that ``--help`` answers at once.
+"""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from {{ cookiecutter.package_name }}.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.splitlines()[0])
+settings_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+app.add_typer(settings_app, name="settings")
+console = Console()
+
+Env = Annotated[str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml.  [default: local]")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: training.seed=7. Repeatable.", metavar="KEY=VALUE")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def command(group: typer.Typer = app, name: str | None = None) -> Callable[..., Callable[..., None]]:
+    """Make a command of a function that takes the settings."""
+
+    def register(action: Callable[["Settings"], None]) -> Callable[..., None]:
+        def run(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
+            from {{ cookiecutter.package_name }}.settings import load_settings
+
+            _readable(debug, lambda: action(load_settings(env, set_ or [])))
+
+        group.command(name or action.__name__, help=action.__doc__)(run)
+        return run
+
+    return register
+
+
+@command()
+def run(settings: "Settings") -> None:
+    """Run the whole pipeline: prepare, train, evaluate."""
+    from {{ cookiecutter.package_name }} import pipeline
+
+    pipeline.run(settings, console)
+
+
+@command()
+def prepare(settings: "Settings") -> None:
+    """Turn the raw file into split, versioned tables."""
+    from {{ cookiecutter.package_name }} import data_preparation
+
+    manifest = data_preparation.run(settings).manifest
+    rows = ", ".join(f"{name} {split.rows}" for name, split in manifest.splits.items())
+    console.print(f"data version {manifest.version}: {rows} rows")
+
+
+@command()
+def train(settings: "Settings") -> None:
+    """Fit the configured estimator on the prepared data and register it."""
+    from {{ cookiecutter.package_name }} import data_preparation, model_training
+
+    version = model_training.run(settings, data_preparation.load(settings)).version
+    console.print(f"registered {version.name} version {version.number} (challenger)")
+
+
+@command()
+def evaluate(settings: "Settings") -> None:
+    """Measure the challenger on the test split."""
+    from {{ cookiecutter.package_name }} import model_evaluation, pipeline
+    from {{ cookiecutter.package_name }}.registry import versions
+    from {{ cookiecutter.package_name }}.tracking import experiments
+
+    experiments.connect(settings)
+    console.print(pipeline.summary(model_evaluation.run(settings, versions.find(settings.project.name))))
+
+
+@command(name="experiments")
+def create_experiments(settings: "Settings") -> None:
+    """Create the project's MLflow experiments where they do not exist."""
+    from {{ cookiecutter.package_name }}.tracking import experiments
+
+    uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
+    for name, state in experiments.create_hierarchy(settings.project.name, uri, settings.project.template_version).items():
+        console.print(f"{state:<8} {name}", markup=False)
+
+
+@command()
+def ui(settings: "Settings") -> None:
+    """Open the MLflow UI on the local store, or say where the team's server is."""
+    from {{ cookiecutter.package_name }}.tracking import experiments
+
+    experiments.serve_ui(settings)
+
+
+@command()
+def lock(settings: "Settings") -> None:
+    """Resolve pyproject.toml afresh and rewrite the locks and environment files."""
+    from {{ cookiecutter.package_name }} import pins
+
+    pins.lock(settings.root)
+
+
+@command(settings_app)
+def show(settings: "Settings") -> None:
+    """Print the effective values and the layer each came from, secrets masked."""
+    from rich.table import Column, Table
+
+    table = Table(*(Column(heading, overflow="fold") for heading in ("key", "value", "from")), box=None)
+    for key, value in settings.flat().items():
+        table.add_row(key, repr(value), settings.origin(key))
+    console.print(table, markup=False)
+
+
+def _readable(debug: bool, action: Callable[[], None]) -> None:
+    """Run ``action``; an error becomes one readable line and exit code 1."""
+    # Without this, SIGTERM would end the process with its run left RUNNING.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        action()
+    except Exception as error:
+        if debug:
+            raise
+        from {{ cookiecutter.package_name }} import privacy
+
+        known = type(error).__module__.startswith("{{ cookiecutter.package_name }}.")
+        text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        typer.echo(f"error: {privacy.redact_text(text)}", err=True)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="{{ cookiecutter.project_slug }}")
+
+
+if __name__ == "__main__":
+    main()

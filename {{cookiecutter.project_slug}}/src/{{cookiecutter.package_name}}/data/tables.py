@@ -1,0 +1,173 @@
+"""Tables: read with clear errors, typed, and split."""
+
+import re
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from {{ cookiecutter.package_name }}.settings import Data, Split
+
+SPLITS = ("train", "validation", "test")
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+
+
+class TableError(Exception):
+    """A table cannot be used; the message names the file or column and the remedy."""
+
+
+def read(path: Path, settings: Data) -> pd.DataFrame:
+    """Read a CSV or Parquet file; text columns that hold ISO 8601 dates become dates.
+
+    Raises:
+        TableError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, or
+            has no rows, a duplicate column or an infinite number.
+    """
+    try:
+        if path.suffix in (".parquet", ".pq"):
+            table = pd.read_parquet(path)
+        elif path.name.endswith((".csv", ".csv.gz")):
+            table = _read_csv(path, settings)
+        else:
+            raise TableError(f"{path}: unknown kind of file; data.raw takes .csv, .csv.gz or .parquet")
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file; set data.raw in configs/base.yaml") from None
+    except pd.errors.EmptyDataError:
+        raise TableError(f"{path}: the file is empty") from None
+    except UnicodeDecodeError as error:
+        raise TableError(
+            f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not {error.encoding.upper()}; "
+            "save the file as UTF-8, or set data.encoding (such as latin-1)"
+        ) from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError) as error:
+        raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    _refuse_duplicates(path, table.columns)
+    if table.empty:
+        raise TableError(f"{path}: has a header and no rows")
+    for column in table.select_dtypes("number"):
+        if infinite := int(np.isinf(table[column]).sum()):
+            raise TableError(f"{path}: column {column!r} holds infinity in {infinite} rows; leave those cells empty")
+    return with_dates(table)
+
+
+def with_dates(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with text columns made of ISO 8601 dates (or times) as UTC-naive dates."""
+    dates = {}
+    for column in table.select_dtypes("str"):
+        present = table[column].dropna()
+        if len(present) and present.str.fullmatch(_ISO_DATE).all():
+            parsed = pd.to_datetime(table[column], format="ISO8601", utc=True, errors="coerce")
+            if parsed.notna().sum() == len(present):  # 2024-13-45 looks like a date and is none
+                dates[column] = parsed.dt.tz_localize(None)
+    return table.assign(**dates) if dates else table
+
+
+def prepare(table: pd.DataFrame, settings: Data, problem_type: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that can be learned from, and notes on what was left out.
+
+    Rows without a target and columns without any value are left out.
+
+    Raises:
+        TableError: the target is missing, has one class, or does not suit ``problem_type``; or a
+            column named in the configuration does not exist.
+    """
+    columns = list(table.columns)
+    for key, wanted in {"target": [settings.target], "drop": settings.drop, "split.column": [settings.split.column]}.items():
+        for name in wanted:
+            if name is not None and name not in columns:
+                raise TableError(f"data.{key}: no column {name!r} in {settings.raw}; it has: {_listing(columns)}")
+    notes = []
+    known = table[settings.target].notna()
+    if not known.all():
+        notes.append(f"{int((~known).sum())} rows without {settings.target!r} left out")
+        table = table[known]
+    _check_target(table[settings.target], problem_type)
+    for column in columns:
+        if table[column].isna().all():
+            notes.append(f"column {column!r} left out: it has no values")
+            table = table.drop(columns=column)
+    features = set(table.columns) - {settings.target, *settings.drop}
+    if not features:
+        raise TableError(f"{settings.raw}: no column is left to learn from; see data.drop")
+    return table.reset_index(drop=True), notes
+
+
+def split(table: pd.DataFrame, settings: Data) -> dict[str, pd.DataFrame]:
+    """Return train, validation and test, each with the columns of ``data.drop`` taken out.
+
+    Random and stratified splits keep the rows' order; a grouped split keeps each value of
+    ``split.column`` in one part; a time split takes the latest rows for test.
+
+    Raises:
+        TableError: a part would be empty, or a class or group is too small to be shared out.
+    """
+    how = settings.split
+    if how.column is not None and table[how.column].isna().any():
+        raise TableError(f"data.split.column: {how.column!r} has missing values; fill them or leave those rows out")
+    try:
+        parts = _positions(table, settings.target, how)
+    except ValueError as error:
+        raise TableError(f"data.split: the rows cannot be shared out by {how.method!r}: {error}") from None
+    if empty := [name for name, rows in parts.items() if len(rows) == 0]:
+        raise TableError(f"data.split: {len(table)} rows are too few: {', '.join(empty)} would be empty")
+    kept = table.drop(columns=settings.drop)
+    return {name: kept.iloc[rows].reset_index(drop=True) for name, rows in parts.items()}
+
+
+def _positions(table: pd.DataFrame, target: str, how: Split) -> dict[str, np.ndarray]:
+    everything = np.arange(len(table))
+    if how.method == "time":
+        order = np.argsort(table[how.column].to_numpy(), kind="stable")
+        ends = np.cumsum([round(len(table) * (1 - how.validation - how.test)), round(len(table) * how.validation)])
+        return dict(zip(SPLITS, np.split(order, ends), strict=True))
+    # First test from all, then validation from what remains.
+    rest, test = _two(everything, table, target, how, how.test)
+    train, validation = _two(rest, table, target, how, how.validation / (1 - how.test))
+    return {"train": np.sort(train), "validation": np.sort(validation), "test": np.sort(test)}
+
+
+def _two(
+    rows: np.ndarray, table: pd.DataFrame, target: str, how: Split, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    if how.method == "grouped":
+        splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=how.seed)
+        first, second = next(splitter.split(rows, groups=table[how.column].iloc[rows]))
+        return rows[first], rows[second]
+    labels = table[target].iloc[rows] if how.method == "stratified" else None
+    first, second = train_test_split(rows, test_size=share, random_state=how.seed, stratify=labels)
+    return first, second
+
+
+def _read_csv(path: Path, settings: Data) -> pd.DataFrame:
+    options = {"encoding": settings.encoding, "sep": settings.separator}
+    # pandas renames a second "a" to "a.1" without a word, so the header is looked at by itself.
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options)
+    _refuse_duplicates(path, header.iloc[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+        return pd.read_csv(path, index_col=False, low_memory=False, **options)
+
+
+def _refuse_duplicates(path: Path, columns: Iterable[object]) -> None:
+    names = pd.Series(list(columns))
+    if len(twice := names[names.duplicated()].unique()):
+        raise TableError(f"{path}: duplicate column name: {_listing(twice)}; rename one of them")
+
+
+def _check_target(target: pd.Series, problem_type: str) -> None:
+    if target.empty:
+        raise TableError(f"data.target: {target.name!r} has no values")
+    if problem_type == "regression" and (not pd.api.types.is_numeric_dtype(target) or target.dtype == bool):
+        raise TableError(f"data.target: {target.name!r} holds {target.dtype} values; regression needs numbers")
+    if target.nunique() < 2:
+        raise TableError(f"data.target: {target.name!r} has one value in all rows; there is nothing to learn")
+    if problem_type == "classification" and pd.api.types.is_float_dtype(target) and (target % 1 != 0).any():
+        raise TableError(f"data.target: {target.name!r} holds fractions; set problem_type: regression")
+
+
+def _listing(names: Iterable[object]) -> str:
+    texts = [str(name) for name in names]
+    return ", ".join(texts[:20]) + (f" and {len(texts) - 20} more" if len(texts) > 20 else "")

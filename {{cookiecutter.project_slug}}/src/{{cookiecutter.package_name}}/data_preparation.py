@@ -1,0 +1,47 @@
+"""Raw file to typed, split and versioned tables, and the manifest that describes them."""
+
+from dataclasses import dataclass
+
+from {{ cookiecutter.package_name }}.data import tables, versioning
+from {{ cookiecutter.package_name }}.data.versioning import Manifest
+from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.tracking import experiments, recording
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The manifest of prepared data, and where its run is shown (empty: made earlier)."""
+
+    manifest: Manifest
+    address: str = ""
+
+
+def run(settings: Settings) -> Prepared:
+    """Turn the raw file into versioned splits."""
+    with experiments.stage_run(settings, "data-preparation") as stage:
+        raw = settings.path(settings.data.raw)
+        table = tables.read(raw, settings.data)
+        rows = len(table)
+        table, notes = tables.prepare(table, settings.data, settings.problem_type)
+        splits = tables.split(table, settings.data)
+        source = versioning.describe_source(raw, settings.data.raw, rows)
+        folder = settings.path(settings.data.processed)
+        manifest = versioning.write(
+            splits,
+            folder,
+            source,
+            notes,
+            settings.data.target,
+            run_id=stage.run_id,
+            pipeline_id=stage.pipeline_id,
+        )
+        for name, split in splits.items():
+            versioning.log_data_version(manifest, name, split, folder)
+        recording.log_dict(manifest.model_dump(), versioning.MANIFEST)
+        recording.set_tags({"data_version": manifest.version})
+        return Prepared(manifest, stage.address)
+
+
+def load(settings: Settings) -> Prepared:
+    """Return what an earlier preparation left."""
+    return Prepared(versioning.load_manifest(settings.path(settings.data.processed)))

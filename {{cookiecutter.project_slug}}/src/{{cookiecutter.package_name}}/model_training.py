@@ -1,0 +1,65 @@
+"""Prepared data to a logged model version, registered as the challenger."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.models import infer_signature
+
+from {{ cookiecutter.package_name }} import estimators
+from {{ cookiecutter.package_name }}.data import versioning
+from {{ cookiecutter.package_name }}.data_preparation import Prepared
+from {{ cookiecutter.package_name }}.registry import versions
+from {{ cookiecutter.package_name }}.registry.versions import Version
+from {{ cookiecutter.package_name }}.settings import Settings
+from {{ cookiecutter.package_name }}.tracking import experiments, recording, reproducibility
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The registered version, its validation metrics, and where its run is shown."""
+
+    version: Version
+    metrics: dict[str, float]
+    address: str
+
+
+def run(settings: Settings, prepared: Prepared) -> Trained:
+    """Fit the configured estimator on the training split and register it."""
+    manifest, training = prepared.manifest, settings.training
+    folder = settings.path(settings.data.processed)
+    with experiments.stage_run(
+        settings, "model-training", pipeline_id=manifest.pipeline_id, upstream_run_id=manifest.run_id
+    ) as stage:
+        reproducibility.set_seeds(training.seed)
+        tags = {"data_version": manifest.version, "pipeline_id": manifest.pipeline_id}
+        recording.set_tags(tags)
+        train, validation = (versioning.read_split(manifest, name, folder) for name in ("train", "validation"))
+        X, y = estimators.features(train, manifest.target), train[manifest.target]
+        pipeline = estimators.build(training.estimator, training.params, training.seed, X, settings.problem_type)
+        pipeline.fit(X, y)
+        example = estimators.example_rows(X)
+        model = recording.log_sklearn_model(
+            pipeline,
+            example.head(5),
+            signature=infer_signature(example, pipeline.predict(example)),
+            pip_requirements=reproducibility.model_requirements(pipeline[-1]),
+            code_paths=_code_paths(pipeline),
+            skops_trusted_types=estimators.trusted_types(pipeline, training.trusted_types),
+        )
+        for name, split in (("train", train), ("validation", validation)):
+            dataset = versioning.log_data_version(manifest, name, split, folder)
+        X, y = estimators.features(validation, manifest.target), validation[manifest.target]
+        metrics = estimators.measure(pipeline, X, y)
+        named = {f"validation_{name}": value for name, value in metrics.items()}
+        recording.log_metrics_efficiently(named, dataset=dataset, model_id=model.model_id)
+        version = versions.register_challenger(model, settings.project.name, tags)
+        recording.set_tags({"model_version": f"{version.name}/{version.number}"})
+        return Trained(version, metrics, stage.address)
+
+
+def _code_paths(pipeline: estimators.Pipeline) -> list[str] | None:
+    """Return this package's folder where the model needs its code; else it travels without."""
+    used = {type(step).__module__ for _, step in pipeline.steps}
+    dates = "dates" in pipeline["prepare"].named_transformers_
+    own = any(module.startswith(f"{__package__}.") for module in used)
+    return [str(Path(__file__).parent)] if dates or own else None

@@ -1,0 +1,89 @@
+"""Exact versions: pyproject.toml's ranges become locks, the locks become environment files.
+
+Standard library only, so that it runs before anything is installed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+RUN_LOCK = "requirements.txt"
+DEV_LOCK = "requirements-dev.txt"
+
+
+def lock(root: Path, timeout: float = 300) -> None:
+    """Resolve pyproject.toml afresh with uv and rewrite both locks and both environment files.
+
+    Nothing is replaced unless everything resolved.
+
+    Raises:
+        RuntimeError: uv is missing, takes more than ``timeout`` seconds or finds no solution.
+    """
+    beside = Path(sys.executable).with_name("uv.exe" if os.name == "nt" else "uv")
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv is None:
+        raise RuntimeError("uv is not installed: run `pip install uv`")
+    minimum = python_version(root)
+    command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", minimum]
+    command += ["--upgrade", "--no-header", "--no-annotate", "--no-emit-index-url", "pyproject.toml"]
+    new = {DEV_LOCK: f".{DEV_LOCK}.new", RUN_LOCK: f".{RUN_LOCK}.new"}
+    try:
+        # The run lock is a subset of the development lock: what is tested is what runs.
+        _run([*command, "--group", "dev", "--output-file", new[DEV_LOCK]], root, timeout)
+        _run([*command, "--constraint", new[DEV_LOCK], "--output-file", new[RUN_LOCK]], root, timeout)
+        for target, source in new.items():
+            os.replace(root / source, root / target)
+    finally:
+        for source in new.values():
+            (root / source).unlink(missing_ok=True)
+    write_environments(root)
+
+
+def write_environments(root: Path) -> None:
+    """Write the pins of requirements.txt into conda.yaml and python_env.yaml.
+
+    The pins stand there one by one because MLflow names a cached environment after the file's
+    content: with ``-r requirements.txt`` a new pin would go unnoticed.
+    """
+    project, version = _project(root)["name"], python_version(root)
+    pins = read_pins(root / RUN_LOCK)
+    conda = ["channels:", "  - conda-forge", "dependencies:", f"  - python={version}", "  - pip", "  - pip:"]
+    conda += [f'      - "{pin}"' for pin in pins]
+    virtual = [f'python: "{version}"', "build_dependencies:", "  - pip", "dependencies:"]
+    virtual += [f'  - "{pin}"' for pin in pins]
+    _replace(root / "conda.yaml", [f"name: {project}", *conda])
+    _replace(root / "python_env.yaml", virtual)
+
+
+def read_pins(path: Path) -> list[str]:
+    """Return the requirement lines of a lock file, comments and options left out."""
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def python_version(root: Path) -> str:
+    """Return the oldest Python that pyproject.toml allows, such as ``3.11``."""
+    return str(_project(root)["requires-python"]).removeprefix(">=")
+
+
+def _project(root: Path) -> dict[str, Any]:
+    return dict(tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"])
+
+
+def _run(command: list[str], root: Path, timeout: float) -> None:
+    try:
+        done = subprocess.run(command, cwd=root, timeout=timeout, capture_output=True, text=True, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"uv did not answer within {timeout:.0f} s") from None
+    if done.returncode != 0:
+        raise RuntimeError(f"uv could not resolve pyproject.toml: {done.stderr.strip()}")
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    new = path.with_name(f".{path.name}.new")
+    new.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    os.replace(new, path)

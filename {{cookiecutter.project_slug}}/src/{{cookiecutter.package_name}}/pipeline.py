@@ -1,0 +1,48 @@
+"""The stages in order, under one pipeline id."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from {{ cookiecutter.package_name }} import data_preparation, model_evaluation, model_training
+from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
+from {{ cookiecutter.package_name }}.settings import Settings
+
+
+def run(settings: Settings, console: Console) -> Evaluated:
+    """Prepare, train and evaluate; report each stage and, at the end, what came out."""
+    with _timed(console, "data preparation"):
+        prepared = data_preparation.run(settings)
+    with _timed(console, "model training"):
+        trained = model_training.run(settings, prepared)
+    with _timed(console, "model evaluation"):
+        evaluated = model_evaluation.run(settings, trained.version)
+    for note in prepared.manifest.notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(summary(evaluated))
+    addresses = [("preparation", prepared.address), ("training", trained.address), ("evaluation", evaluated.address)]
+    for name, address in addresses:
+        console.print(f"{name:<12} {address}", markup=False, soft_wrap=True)
+    return evaluated
+
+
+def summary(evaluated: Evaluated) -> Table:
+    """Return the metrics beside the baseline's, under the version's name."""
+    table = Table(title=f"{evaluated.version.name} version {evaluated.version.number} (challenger), test split")
+    for heading, side in (("metric", "left"), ("model", "right"), ("baseline", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for name, value in evaluated.metrics.items():
+        base = evaluated.baseline.get(name)
+        table.add_row(name, f"{value:.4g}", "" if base is None else f"{base:.4g}")
+    return table
+
+
+@contextmanager
+def _timed(console: Console, name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    with console.status(f"{name} ..."):
+        yield
+    console.print(f"{name:<18} {time.perf_counter() - start:6.1f} s")

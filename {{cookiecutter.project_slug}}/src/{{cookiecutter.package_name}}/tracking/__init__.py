@@ -1,0 +1,28 @@
+"""What is written to MLflow, and where: one experiment for each phase of the project.
+
+Standard library only, so that the names are known before MLflow is installed.
+"""
+
+PHASES = {
+    "data-preparation": "Raw file to typed, split and hashed tables with their manifest.",
+    "hyperparameter-tuning": "The search for the estimator's parameters; one run a study.",
+    "model-training": "One run a fitted model, registered as the challenger.",
+    "model-evaluation": "Metrics, plots and the comparison with a baseline for a model version.",
+    "model-deployment": "Promotions and rollbacks: which version went where, when and why.",
+    "model-monitoring": "Performance, drift and endpoint health of the model in production.",
+}
+
+
+def experiment_name(project: str, phase: str) -> str:
+    """Return ``<project>/<phase>``; MLflow lists experiments flat, the name is the hierarchy."""
+    return f"{project}/{phase}"
+
+
+def experiment_tags(project: str, phase: str, template_version: str) -> dict[str, str]:
+    """Return the tags of an experiment, its description (``mlflow.note.content``) included."""
+    return {
+        "mlflow.note.content": f"**{project}**: {PHASES[phase]}",
+        "project": project,
+        "phase": phase,
+        "template_version": template_version,
+    }

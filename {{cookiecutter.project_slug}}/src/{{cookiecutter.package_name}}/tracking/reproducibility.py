@@ -1,0 +1,76 @@
+"""What it takes to run the same thing again: seeds, the commit, the exact requirements."""
+
+import importlib.util
+import os
+import random
+import subprocess
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from {{ cookiecutter.package_name }}.tracking import recording
+
+if TYPE_CHECKING:
+    from {{ cookiecutter.package_name }}.settings import Settings
+
+MODEL_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+
+
+def set_seeds(seed: int) -> None:
+    """Seed every random generator that is installed, and log the seed.
+
+    ``random`` and numpy always; torch and tensorflow only where they are, since importing them
+    costs seconds. A child process hashes text with the same seed too.
+    """
+    os.environ["PYTHONHASHSEED"] = str(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        torch.manual_seed(seed)  # on every device
+    if importlib.util.find_spec("tensorflow"):
+        import tensorflow
+
+        tensorflow.random.set_seed(seed)
+    recording.log_params({"random_seed": seed})
+
+
+def load_and_log_config(settings: "Settings | None" = None) -> "Settings":
+    """Log the configuration to the active run: flattened, redacted, as one batch.
+
+    Without ``settings`` the effective configuration is loaded first, as a notebook would.
+    """
+    from {{ cookiecutter.package_name }}.settings import load_settings
+
+    settings = settings or load_settings()
+    recording.log_params(settings.flat())
+    return settings
+
+
+def code_version(root: Path) -> dict[str, str]:
+    """Return the commit as tags, and whether files differ from it; nothing outside of git."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"git_commit": commit, "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower()}
+
+
+def model_requirements(estimator: object) -> list[str]:
+    """Return the installed versions of what a saved pipeline needs, as exact requirements."""
+    names = set(MODEL_REQUIREMENTS)
+    module = type(estimator).__module__.partition(".")[0]
+    names.update(packages_distributions().get(module, ()))
+    names.discard("{{ cookiecutter.project_slug }}")  # its code travels with the model
+    return [f"{name}=={version(name)}" for name in sorted(names)]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(root), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
