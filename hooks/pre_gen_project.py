@@ -134,7 +134,7 @@ def in_slug(slug: str) -> Iterator[str]:
         )
     elif DEVICES.fullmatch(slug):
         yield f"{quoted(slug)} is a device name on Windows; choose another, such as {slug}-model"
-    elif slug.replace("-", "_") in INSTALLED.split():
+    elif re.sub("-+", "_", slug) in INSTALLED.split():
         yield f"{quoted(slug)} is a package or command that the project installs; try {slug}-model"
 
 

@@ -12,24 +12,38 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from {{ cookiecutter.package_name }}.settings import Settings
+    from .settings import Settings
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__.splitlines()[0])
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help=__doc__.splitlines()[0],
+)
 settings_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(settings_app, name="settings")
 console = Console()
 
-Env = Annotated[str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml.  [default: local]")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: training.seed=7. Repeatable.", metavar="KEY=VALUE")]
+Env = Annotated[
+    str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml.  [default: local]")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Override a value: training.seed=7. Repeatable.", metavar="KEY=VALUE"
+    ),
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def command(group: typer.Typer = app, name: str | None = None) -> Callable[..., Callable[..., None]]:
+def command(
+    group: typer.Typer = app, name: str | None = None
+) -> Callable[..., Callable[..., None]]:
     """Make a command of a function that takes the settings."""
 
     def register(action: Callable[["Settings"], None]) -> Callable[..., None]:
         def run(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
-            from {{ cookiecutter.package_name }}.settings import load_settings
+            from .settings import load_settings
 
             _readable(debug, lambda: action(load_settings(env, set_ or [])))
 
@@ -42,7 +56,7 @@ def command(group: typer.Typer = app, name: str | None = None) -> Callable[..., 
 @command()
 def run(settings: "Settings") -> None:
     """Run the whole pipeline: prepare, train, evaluate."""
-    from {{ cookiecutter.package_name }} import pipeline
+    from . import pipeline
 
     pipeline.run(settings, console)
 
@@ -50,7 +64,7 @@ def run(settings: "Settings") -> None:
 @command()
 def prepare(settings: "Settings") -> None:
     """Turn the raw file into split, versioned tables."""
-    from {{ cookiecutter.package_name }} import data_preparation
+    from . import data_preparation
 
     manifest = data_preparation.run(settings).manifest
     rows = ", ".join(f"{name} {split.rows}" for name, split in manifest.splits.items())
@@ -60,37 +74,50 @@ def prepare(settings: "Settings") -> None:
 @command()
 def train(settings: "Settings") -> None:
     """Fit the configured estimator on the prepared data and register it."""
-    from {{ cookiecutter.package_name }} import data_preparation, model_training
+    from . import data_preparation, model_training
 
     version = model_training.run(settings, data_preparation.load(settings)).version
     console.print(f"registered {version.name} version {version.number} (challenger)")
 
 
-@command()
-def evaluate(settings: "Settings") -> None:
-    """Measure the challenger on the test split."""
-    from {{ cookiecutter.package_name }} import model_evaluation, pipeline
-    from {{ cookiecutter.package_name }}.registry import versions
-    from {{ cookiecutter.package_name }}.tracking import experiments
+@app.command()
+def evaluate(
+    version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
+    env: Env = None,
+    set_: Set = None,
+    debug: Debug = False,
+) -> None:
+    """Measure a model version on the test split."""
+    from . import model_evaluation, pipeline
+    from .registry import versions
+    from .settings import load_settings
+    from .tracking import experiments
 
-    experiments.connect(settings)
-    console.print(pipeline.summary(model_evaluation.run(settings, versions.find(settings.project.name))))
+    def action() -> None:
+        settings = load_settings(env, set_ or [])
+        experiments.connect(settings)
+        found = versions.find(settings.project.name, version)
+        console.print(pipeline.summary(model_evaluation.run(settings, found)))
+
+    _readable(debug, action)
 
 
 @command(name="experiments")
 def create_experiments(settings: "Settings") -> None:
     """Create the project's MLflow experiments where they do not exist."""
-    from {{ cookiecutter.package_name }}.tracking import experiments
+    from .tracking import experiments
 
     uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
-    for name, state in experiments.create_hierarchy(settings.project.name, uri, settings.project.template_version).items():
+    for name, state in experiments.create_hierarchy(
+        settings.project.name, uri, settings.project.template_version
+    ).items():
         console.print(f"{state:<8} {name}", markup=False)
 
 
 @command()
 def ui(settings: "Settings") -> None:
     """Open the MLflow UI on the local store, or say where the team's server is."""
-    from {{ cookiecutter.package_name }}.tracking import experiments
+    from .tracking import experiments
 
     experiments.serve_ui(settings)
 
@@ -98,7 +125,7 @@ def ui(settings: "Settings") -> None:
 @command()
 def lock(settings: "Settings") -> None:
     """Resolve pyproject.toml afresh and rewrite the locks and environment files."""
-    from {{ cookiecutter.package_name }} import pins
+    from . import pins
 
     pins.lock(settings.root)
 
@@ -108,7 +135,9 @@ def show(settings: "Settings") -> None:
     """Print the effective values and the layer each came from, secrets masked."""
     from rich.table import Column, Table
 
-    table = Table(*(Column(heading, overflow="fold") for heading in ("key", "value", "from")), box=None)
+    table = Table(
+        *(Column(heading, overflow="fold") for heading in ("key", "value", "from")), box=None
+    )
     for key, value in settings.flat().items():
         table.add_row(key, repr(value), settings.origin(key))
     console.print(table, markup=False)
@@ -123,9 +152,9 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
     except Exception as error:
         if debug:
             raise
-        from {{ cookiecutter.package_name }} import privacy
+        from . import privacy
 
-        known = type(error).__module__.startswith("{{ cookiecutter.package_name }}.")
+        known = type(error).__module__.startswith(f"{__package__}.")
         text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
         typer.echo(f"error: {privacy.redact_text(text)}", err=True)
         raise typer.Exit(1) from None
@@ -133,7 +162,7 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
 
 def main() -> None:
     """Run the command line."""
-    app(prog_name="{{ cookiecutter.project_slug }}")
+    app()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from {{ cookiecutter.package_name }}.data import tables, versioning
-from {{ cookiecutter.package_name }}.data.versioning import Manifest
-from {{ cookiecutter.package_name }}.settings import Settings
-from {{ cookiecutter.package_name }}.tracking import experiments, recording
+from .data import tables, versioning
+from .data.versioning import Manifest
+from .settings import Settings
+from .tracking import experiments, recording
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,15 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return the names of the columns that `transform` makes."""
         parts = ("year", "month", "weekday", "days")
-        return np.asarray([f"{name}_{part}" for name in self.feature_names_in_ for part in parts], dtype=object)
+        return np.asarray(
+            [f"{name}_{part}" for name in self.feature_names_in_ for part in parts], dtype=object
+        )
 
 
 def features(table: pd.DataFrame, target: str) -> pd.DataFrame:
     """Return the columns to learn from, integers as floats since those can be missing."""
     columns = table.drop(columns=target)
-    return columns.astype({name: "float64" for name in columns.select_dtypes("integer")})
+    return columns.astype(dict.fromkeys(columns.select_dtypes("integer"), "float64"))
 
 
 def example_rows(X: pd.DataFrame, rows: int = 1000) -> pd.DataFrame:
@@ -59,7 +61,9 @@ def example_rows(X: pd.DataFrame, rows: int = 1000) -> pd.DataFrame:
     return X.iloc[sorted({*range(min(rows, len(X))), *gaps})]
 
 
-def build(path: str, params: dict[str, Any], seed: int, X: pd.DataFrame, problem_type: str) -> Pipeline:
+def build(
+    path: str, params: dict[str, Any], seed: int, X: pd.DataFrame, problem_type: str
+) -> Pipeline:
     """Return an unfitted pipeline: columns by their type, then the estimator at dotted ``path``.
 
     Numbers are imputed with the median and scaled, text and booleans one-hot encoded (missing is
@@ -80,13 +84,19 @@ def build(path: str, params: dict[str, Any], seed: int, X: pd.DataFrame, problem
         ("wide_categories", OneHotEncoder(**group), wide),
         ("dates", make_pipeline(DateParts(), *(step for _, step in _numeric().steps)), dates),
     ]
-    prepare = ColumnTransformer([step for step in by_type if step[2]], verbose_feature_names_out=False)
-    return Pipeline([("prepare", prepare), ("estimator", _estimator(path, params, seed, problem_type))])
+    prepare = ColumnTransformer(
+        [step for step in by_type if step[2]], verbose_feature_names_out=False
+    )
+    return Pipeline(
+        [("prepare", prepare), ("estimator", _estimator(path, params, seed, problem_type))]
+    )
 
 
 def baseline(problem_type: str) -> DummyClassifier | DummyRegressor:
     """Return what any model must beat: the most frequent class, or the mean."""
-    return DummyClassifier(strategy="prior") if problem_type == "classification" else DummyRegressor()
+    return (
+        DummyClassifier(strategy="prior") if problem_type == "classification" else DummyRegressor()
+    )
 
 
 def measure(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, float]:
@@ -111,7 +121,9 @@ def measure(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, float]:
         if len(model.classes_) == 2:
             values["roc_auc"] = metrics.roc_auc_score(y == model.classes_[1], chances[:, 1])
         else:
-            values["roc_auc"] = metrics.roc_auc_score(y, chances, multi_class="ovr", labels=model.classes_)
+            values["roc_auc"] = metrics.roc_auc_score(
+                y, chances, multi_class="ovr", labels=model.classes_
+            )
     return {name: float(value) for name, value in values.items()}
 
 
@@ -124,16 +136,26 @@ def trusted_types(pipeline: Pipeline, also: Sequence[str]) -> list[str]:
     Raises:
         EstimatorError: the pipeline holds a type that nobody vouched for.
     """
-    found = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
-    own = {"sklearn", "numpy", "scipy", __package__, type(pipeline[-1]).__module__.partition(".")[0]}
+    found: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
+    own = {
+        "sklearn",
+        "numpy",
+        "scipy",
+        __package__,
+        type(pipeline[-1]).__module__.partition(".")[0],
+    }
     strange = [name for name in found if name.partition(".")[0] not in own and name not in also]
     if strange:
-        raise EstimatorError(f"training.trusted_types: the model holds {', '.join(strange)}; list them there if you trust them")
+        raise EstimatorError(
+            f"training.trusted_types: the model holds {', '.join(strange)}; list them there if you trust them"
+        )
     return found
 
 
 def _numeric() -> Pipeline:
-    return make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+    return make_pipeline(
+        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
+    )
 
 
 def _estimator(path: str, params: dict[str, Any], seed: int, problem_type: str) -> BaseEstimator:
@@ -145,7 +167,9 @@ def _estimator(path: str, params: dict[str, Any], seed: int, problem_type: str) 
     if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict")):
         near = difflib.get_close_matches(name, dir(importlib.import_module(module)), n=1)
         hint = f"; did you mean {module}.{near[0]}?" if near else ""
-        raise EstimatorError(f"training.estimator: {path} is not a class with fit and predict{hint}")
+        raise EstimatorError(
+            f"training.estimator: {path} is not a class with fit and predict{hint}"
+        )
     allowed = list(inspect.signature(found).parameters)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(found).parameters.values())
     for key in params:
@@ -159,5 +183,7 @@ def _estimator(path: str, params: dict[str, Any], seed: int, problem_type: str) 
     except (TypeError, ValueError) as error:
         raise EstimatorError(f"training.params: {name}: {error}") from None
     if is_classifier(estimator) != (problem_type == "classification"):
-        raise EstimatorError(f"training.estimator: {path} does not suit problem_type: {problem_type}")
+        raise EstimatorError(
+            f"training.estimator: {path} does not suit problem_type: {problem_type}"
+        )
     return estimator

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import mlflow.sklearn
 from mlflow import MlflowClient
 
-from {{ cookiecutter.package_name }} import estimators, plots
-from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.settings import Settings
-from {{ cookiecutter.package_name }}.tracking import documentation, experiments, recording
+from . import estimators, plots
+from .data import versioning
+from .registry.versions import Version
+from .settings import Settings
+from .tracking import documentation, experiments, recording
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,59 @@ def run(settings: Settings, version: Version) -> Evaluated:
     """Measure a version on the test split of the data that it was trained on."""
     folder = settings.path(settings.data.processed)
     with experiments.stage_run(
-        settings, "model-evaluation", pipeline_id=version.pipeline_id, upstream_run_id=version.run_id
+        settings,
+        "model-evaluation",
+        pipeline_id=version.pipeline_id,
+        upstream_run_id=version.run_id,
     ) as stage:
-        recording.set_tags({"data_version": version.data_version, "model_version": f"{version.name}/{version.number}"})
+        recording.set_tags(
+            {
+                "data_version": version.data_version,
+                "model_version": f"{version.name}/{version.number}",
+            }
+        )
         manifest = versioning.load_manifest(folder, version.data_version)
         train, test = (versioning.read_split(manifest, name, folder) for name in ("train", "test"))
         dataset = versioning.log_data_version(manifest, "test", test, folder)
         X, y = estimators.features(test, manifest.target), test[manifest.target]
         model = mlflow.sklearn.load_model(version.uri)
-        dummy = estimators.baseline(settings.problem_type).fit(train.drop(columns=manifest.target), train[manifest.target])
+        dummy = estimators.baseline(settings.problem_type).fit(
+            train.drop(columns=manifest.target), train[manifest.target]
+        )
         metrics, baseline = estimators.measure(model, X, y), estimators.measure(dummy, X, y)
         figures = {f"test_{name}": value for name, value in metrics.items()}
         figures |= {f"baseline_{name}": value for name, value in baseline.items()}
         recording.log_metrics_efficiently(figures, dataset=dataset, model_id=version.model_id)
         for name, figure in plots.performance(model, X, y).items():
             recording.log_figure(figure, f"plots/{name}.png")
-        rows = X.sample(min(settings.evaluation.importance_rows, len(X)), random_state=settings.data.split.seed)
-        importance = plots.importance(model, rows, y[rows.index], settings.evaluation.importance_repeats)
+        rows = X.sample(
+            min(settings.evaluation.importance_rows, len(X)), random_state=settings.data.split.seed
+        )
+        importance = plots.importance(
+            model, rows, y[rows.index], settings.evaluation.importance_repeats
+        )
         recording.log_dict(importance.values, "permutation_importance.json")
         recording.log_figure(importance.figure, "plots/permutation_importance.png")
         documentation.document_model(
-            MlflowClient(), version.name, version.number, _description(settings, manifest, metrics, baseline), metrics
+            MlflowClient(),
+            version.name,
+            version.number,
+            _description(settings, manifest, metrics, baseline),
+            metrics,
         )
         return Evaluated(version, metrics, baseline, stage.address)
 
 
 def _description(
-    settings: Settings, manifest: versioning.Manifest, metrics: dict[str, float], baseline: dict[str, float]
+    settings: Settings,
+    manifest: versioning.Manifest,
+    metrics: dict[str, float],
+    baseline: dict[str, float],
 ) -> str:
-    rows = [f"| {name} | {value:.4g} | {baseline.get(name, float('nan')):.4g} |" for name, value in metrics.items()]
+    rows = [
+        f"| {name} | {value:.4g} | {baseline.get(name, float('nan')):.4g} |"
+        for name, value in metrics.items()
+    ]
     return "\n".join(
         [
             f"{settings.training.estimator} predicting `{manifest.target}`, data version `{manifest.version}`.",

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.models import infer_signature
+from sklearn.pipeline import Pipeline
 
-from {{ cookiecutter.package_name }} import estimators
-from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.data_preparation import Prepared
-from {{ cookiecutter.package_name }}.registry import versions
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.settings import Settings
-from {{ cookiecutter.package_name }}.tracking import experiments, recording, reproducibility
+from . import estimators
+from .data import versioning
+from .data_preparation import Prepared
+from .registry import versions
+from .registry.versions import Version
+from .settings import Settings
+from .tracking import experiments, recording, reproducibility
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,21 @@ def run(settings: Settings, prepared: Prepared) -> Trained:
     manifest, training = prepared.manifest, settings.training
     folder = settings.path(settings.data.processed)
     with experiments.stage_run(
-        settings, "model-training", pipeline_id=manifest.pipeline_id, upstream_run_id=manifest.run_id
+        settings,
+        "model-training",
+        pipeline_id=manifest.pipeline_id,
+        upstream_run_id=manifest.run_id,
     ) as stage:
         reproducibility.set_seeds(training.seed)
         tags = {"data_version": manifest.version, "pipeline_id": manifest.pipeline_id}
         recording.set_tags(tags)
-        train, validation = (versioning.read_split(manifest, name, folder) for name in ("train", "validation"))
+        train, validation = (
+            versioning.read_split(manifest, name, folder) for name in ("train", "validation")
+        )
         X, y = estimators.features(train, manifest.target), train[manifest.target]
-        pipeline = estimators.build(training.estimator, training.params, training.seed, X, settings.problem_type)
+        pipeline = estimators.build(
+            training.estimator, training.params, training.seed, X, settings.problem_type
+        )
         pipeline.fit(X, y)
         example = estimators.example_rows(X)
         model = recording.log_sklearn_model(
@@ -57,7 +65,7 @@ def run(settings: Settings, prepared: Prepared) -> Trained:
         return Trained(version, metrics, stage.address)
 
 
-def _code_paths(pipeline: estimators.Pipeline) -> list[str] | None:
+def _code_paths(pipeline: Pipeline) -> list[str] | None:
     """Return this package's folder where the model needs its code; else it travels without."""
     used = {type(step).__module__ for _, step in pipeline.steps}
     dates = "dates" in pipeline["prepare"].named_transformers_

@@ -29,12 +29,20 @@ def lock(root: Path, timeout: float = 300) -> None:
         raise RuntimeError("uv is not installed: run `pip install uv`")
     minimum = python_version(root)
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", minimum]
-    command += ["--upgrade", "--no-header", "--no-annotate", "--no-emit-index-url", "pyproject.toml"]
+    command += [
+        "--upgrade",
+        "--no-header",
+        "--no-annotate",
+        "--no-emit-index-url",
+        "pyproject.toml",
+    ]
     new = {DEV_LOCK: f".{DEV_LOCK}.new", RUN_LOCK: f".{RUN_LOCK}.new"}
     try:
         # The run lock is a subset of the development lock: what is tested is what runs.
         _run([*command, "--group", "dev", "--output-file", new[DEV_LOCK]], root, timeout)
-        _run([*command, "--constraint", new[DEV_LOCK], "--output-file", new[RUN_LOCK]], root, timeout)
+        _run(
+            [*command, "--constraint", new[DEV_LOCK], "--output-file", new[RUN_LOCK]], root, timeout
+        )
         for target, source in new.items():
             os.replace(root / source, root / target)
     finally:
@@ -51,7 +59,14 @@ def write_environments(root: Path) -> None:
     """
     project, version = _project(root)["name"], python_version(root)
     pins = read_pins(root / RUN_LOCK)
-    conda = ["channels:", "  - conda-forge", "dependencies:", f"  - python={version}", "  - pip", "  - pip:"]
+    conda = [
+        "channels:",
+        "  - conda-forge",
+        "dependencies:",
+        f"  - python={version}",
+        "  - pip",
+        "  - pip:",
+    ]
     conda += [f'      - "{pin}"' for pin in pins]
     virtual = [f'python: "{version}"', "build_dependencies:", "  - pip", "dependencies:"]
     virtual += [f'  - "{pin}"' for pin in pins]
@@ -76,7 +91,9 @@ def _project(root: Path) -> dict[str, Any]:
 
 def _run(command: list[str], root: Path, timeout: float) -> None:
     try:
-        done = subprocess.run(command, cwd=root, timeout=timeout, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=root, timeout=timeout, capture_output=True, text=True, check=False
+        )
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"uv did not answer within {timeout:.0f} s") from None
     if done.returncode != 0:

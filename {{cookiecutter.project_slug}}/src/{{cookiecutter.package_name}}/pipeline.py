@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.table import Table
 
-from {{ cookiecutter.package_name }} import data_preparation, model_evaluation, model_training
-from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
-from {{ cookiecutter.package_name }}.settings import Settings
+from . import data_preparation, model_evaluation, model_training
+from .model_evaluation import Evaluated
+from .settings import Settings
 
 
 def run(settings: Settings, console: Console) -> Evaluated:
@@ -23,7 +23,11 @@ def run(settings: Settings, console: Console) -> Evaluated:
     for note in prepared.manifest.notes:
         console.print(f"note: {note}", markup=False)
     console.print(summary(evaluated))
-    addresses = [("preparation", prepared.address), ("training", trained.address), ("evaluation", evaluated.address)]
+    addresses = [
+        ("preparation", prepared.address),
+        ("training", trained.address),
+        ("evaluation", evaluated.address),
+    ]
     for name, address in addresses:
         console.print(f"{name:<12} {address}", markup=False, soft_wrap=True)
     return evaluated
@@ -31,7 +35,9 @@ def run(settings: Settings, console: Console) -> Evaluated:
 
 def summary(evaluated: Evaluated) -> Table:
     """Return the metrics beside the baseline's, under the version's name."""
-    table = Table(title=f"{evaluated.version.name} version {evaluated.version.number} (challenger), test split")
+    table = Table(
+        title=f"{evaluated.version.name} version {evaluated.version.number} (challenger), test split"
+    )
     for heading, side in (("metric", "left"), ("model", "right"), ("baseline", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for name, value in evaluated.metrics.items():

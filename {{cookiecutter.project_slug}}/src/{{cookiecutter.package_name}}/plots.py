@@ -14,7 +14,12 @@ from matplotlib.figure import Figure
 from sklearn.base import is_classifier
 from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, PredictionErrorDisplay, RocCurveDisplay
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    PrecisionRecallDisplay,
+    PredictionErrorDisplay,
+    RocCurveDisplay,
+)
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
@@ -33,7 +38,10 @@ def performance(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, Figure]:
     if is_classifier(model):
         return _classification(model, X, y)
     predicted = model.predict(X)
-    return {kind: _prediction_error(y, predicted, kind) for kind in ("residual_vs_predicted", "actual_vs_predicted")}
+    return {
+        kind: _prediction_error(y, predicted, kind)
+        for kind in ("residual_vs_predicted", "actual_vs_predicted")
+    }
 
 
 def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:
@@ -42,27 +50,43 @@ def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Impor
     order = np.argsort(found.importances_mean)
     figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * min(len(order), 30)), layout="constrained")
     shown = order[-30:]
-    axes.boxplot(found.importances[shown].T, orientation="horizontal", tick_labels=X.columns[shown])
-    axes.set(title=f"Permutation importance on {len(X)} test rows", xlabel="Loss of score when shuffled")
-    return Importance({str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}, figure)
+    axes.boxplot(
+        found.importances[shown].T, orientation="horizontal", tick_labels=list(X.columns[shown])
+    )
+    axes.set(
+        title=f"Permutation importance on {len(X)} test rows", xlabel="Loss of score when shuffled"
+    )
+    return Importance(
+        {str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}, figure
+    )
 
 
 def _classification(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, Figure]:
     figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
-    ConfusionMatrixDisplay.from_predictions(y, model.predict(X), ax=axes, xticks_rotation="vertical", colorbar=False)
+    ConfusionMatrixDisplay.from_predictions(
+        y, model.predict(X), ax=axes, xticks_rotation="vertical", colorbar=False
+    )
     figures = {"confusion_matrix": figure}
     if not hasattr(model, "predict_proba"):
         return figures
     chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=y.index)
     # With two classes the second one's curve says it all.
-    frequent = y.value_counts().index[:MAX_CURVES] if len(model.classes_) > 2 else model.classes_[1:]
-    curves = {"roc": RocCurveDisplay, "precision_recall": PrecisionRecallDisplay, "calibration": CalibrationDisplay}
+    frequent = (
+        y.value_counts().index[:MAX_CURVES] if len(model.classes_) > 2 else model.classes_[1:]
+    )
+    curves = {
+        "roc": RocCurveDisplay,
+        "precision_recall": PrecisionRecallDisplay,
+        "calibration": CalibrationDisplay,
+    }
     for name, display in curves.items():
         figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
         for label in frequent:
             if (y == label).nunique() == 2:
                 options = {"n_bins": 10} if name == "calibration" else {}
-                display.from_predictions(y == label, chances[label], ax=axes, name=str(label), **options)
+                display.from_predictions(
+                    y == label, chances[label], ax=axes, name=str(label), **options
+                )
         axes.set_title(name.replace("_", " ").capitalize())
         figures[name] = figure
     return figures

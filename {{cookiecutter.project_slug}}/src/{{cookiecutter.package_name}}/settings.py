@@ -5,20 +5,36 @@ A later layer wins, key by key. Whatever is wrong is reported with the layer it 
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from {{ cookiecutter.package_name }} import privacy
+from . import privacy
 
-PREFIX = "{{ cookiecutter.package_name | upper }}__"
+PREFIX = f"{__package__.upper()}__"
 ENVIRONMENT, ROOT = f"{PREFIX}ENV", f"{PREFIX}ROOT"
 DEFAULT_ENVIRONMENT = "local"
+
+_NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces
 
 Layer = tuple[str, dict[str, Any]]
 
@@ -60,9 +76,9 @@ class Split(Section):
 
     method: Literal["random", "stratified", "grouped", "time"] = "random"
     column: str | None = None
-    validation: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.15, gt=0, lt=1)
-    seed: int = Field(42, ge=0, lt=2**32)
+    validation: float = Field(default=0.15, gt=0, lt=1)
+    test: float = Field(default=0.15, gt=0, lt=1)
+    seed: int = Field(default=42, ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -97,14 +113,14 @@ class Training(Section):
     estimator: str = Field(pattern=r"^\w+(\.\w+)+$")
     params: dict[str, Any] = {}
     trusted_types: list[str] = []
-    seed: int = Field(42, ge=0, lt=2**32)
+    seed: int = Field(default=42, ge=0, lt=2**32)
 
 
 class Evaluation(Section):
     """What evaluation may cost."""
 
-    importance_rows: int = Field(1000, ge=1)
-    importance_repeats: int = Field(5, ge=1)
+    importance_rows: int = Field(default=1000, ge=1)
+    importance_repeats: int = Field(default=5, ge=1)
 
 
 class Settings(BaseSettings):
@@ -174,8 +190,8 @@ def load_settings(environment: str | None = None, overrides: Sequence[str] = ())
 
     Args:
         environment: names ``configs/<environment>.yaml``; by default the variable
-            {{ cookiecutter.package_name | upper }}__ENV, else ``local``.
-        overrides: ``dotted.key=value`` texts, the value in YAML.
+            ``<PACKAGE>__ENV``, else ``local``.
+        overrides: texts of one or more ``dotted.key=value``, the values in YAML.
 
     Raises:
         SettingsError: something is wrong with a file, a variable or an override.
@@ -186,7 +202,7 @@ def load_settings(environment: str | None = None, overrides: Sequence[str] = ())
         _file_layer(root, "base"),
         _file_layer(root, environment),
         *_variable_layers(),
-        *(_override_layer(text) for text in overrides),
+        *(_override_layer(part) for text in overrides for part in _NEXT_KEY.split(text) if part),
     ]
     _forget_parameters_of_other_estimators(layers)
     origins = {key: name for name, values in layers for key, _ in _flatten(values)}
@@ -203,8 +219,12 @@ def _file_layer(root: Path, name: str) -> Layer:
     try:
         values = yaml.safe_load((root / place).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = ", ".join(sorted(p.stem for p in (root / "configs").glob("*.yaml") if p.stem != "base"))
-        raise SettingsError(f"{place}: no such file in {root}; environments here: {known or 'none'}") from None
+        known = ", ".join(
+            sorted(p.stem for p in (root / "configs").glob("*.yaml") if p.stem != "base")
+        )
+        raise SettingsError(
+            f"{place}: no such file in {root}; environments here: {known or 'none'}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{place}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -222,7 +242,9 @@ def _variable_layers() -> Iterator[Layer]:
 def _override_layer(text: str) -> Layer:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise SettingsError(f"--set {privacy.redact_text(text)}: write it as dotted.key=value, such as training.seed=7")
+        raise SettingsError(
+            f"--set {privacy.redact_text(text)}: write it as dotted.key=value, such as training.seed=7"
+        )
     return "--set", _nested("--set", key.strip(), value)
 
 
@@ -240,7 +262,9 @@ def _mapping(place: str, values: object) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise SettingsError(f"{place}: must be a mapping with the keys {', '.join(Settings.model_fields)}")
+        raise SettingsError(
+            f"{place}: must be a mapping with the keys {', '.join(Settings.model_fields)}"
+        )
     return {str(key): _mapping(place, v) if isinstance(v, dict) else v for key, v in values.items()}
 
 
@@ -273,7 +297,9 @@ def _explain(error: dict[str, Any], origins: dict[str, str]) -> str:
     while place is None and parts:  # a list's element, or a section that is inconsistent
         parts.pop()
         above = ".".join(parts)
-        place = next((origins[k] for k in reversed(origins) if k == above or k.startswith(f"{above}.")), None)
+        place = next(
+            (origins[k] for k in reversed(origins) if k == above or k.startswith(f"{above}.")), None
+        )
     place = place or "configs/base.yaml"
     match error["type"]:
         case "extra_forbidden":
@@ -283,7 +309,10 @@ def _explain(error: dict[str, Any], origins: dict[str, str]) -> str:
         case "missing":
             return f"configs/base.yaml: {key}: missing; give it a value"
         case "literal_error":
-            allowed = [text.strip("' ") for text in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+            allowed = [
+                text.strip("' ")
+                for text in error["ctx"]["expected"].replace(" or ", ",").split(",")
+            ]
             return f"{place}: {key}: allowed: {', '.join(allowed)}{_got(key, error)}{_guess(str(error['input']), allowed)}"
         case "model_type" | "dict_type":
             inner = ", ".join(_fields([str(part) for part in error["loc"]]))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from {{ cookiecutter.package_name }}.settings import Data, Split
+from ..settings import Data, Split
 
 SPLITS = ("train", "validation", "test")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
@@ -32,7 +32,9 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         elif path.name.endswith((".csv", ".csv.gz")):
             table = _read_csv(path, settings)
         else:
-            raise TableError(f"{path}: unknown kind of file; data.raw takes .csv, .csv.gz or .parquet")
+            raise TableError(
+                f"{path}: unknown kind of file; data.raw takes .csv, .csv.gz or .parquet"
+            )
     except FileNotFoundError:
         raise TableError(f"{path}: no such file; set data.raw in configs/base.yaml") from None
     except pd.errors.EmptyDataError:
@@ -49,7 +51,9 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         raise TableError(f"{path}: has a header and no rows")
     for column in table.select_dtypes("number"):
         if infinite := int(np.isinf(table[column]).sum()):
-            raise TableError(f"{path}: column {column!r} holds infinity in {infinite} rows; leave those cells empty")
+            raise TableError(
+                f"{path}: column {column!r} holds infinity in {infinite} rows; leave those cells empty"
+            )
     return with_dates(table)
 
 
@@ -65,7 +69,9 @@ def with_dates(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**dates) if dates else table
 
 
-def prepare(table: pd.DataFrame, settings: Data, problem_type: str) -> tuple[pd.DataFrame, list[str]]:
+def prepare(
+    table: pd.DataFrame, settings: Data, problem_type: str
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the rows that can be learned from, and notes on what was left out.
 
     Rows without a target and columns without any value are left out.
@@ -75,10 +81,16 @@ def prepare(table: pd.DataFrame, settings: Data, problem_type: str) -> tuple[pd.
             column named in the configuration does not exist.
     """
     columns = list(table.columns)
-    for key, wanted in {"target": [settings.target], "drop": settings.drop, "split.column": [settings.split.column]}.items():
+    for key, wanted in {
+        "target": [settings.target],
+        "drop": settings.drop,
+        "split.column": [settings.split.column],
+    }.items():
         for name in wanted:
             if name is not None and name not in columns:
-                raise TableError(f"data.{key}: no column {name!r} in {settings.raw}; it has: {_listing(columns)}")
+                raise TableError(
+                    f"data.{key}: no column {name!r} in {settings.raw}; it has: {_listing(columns)}"
+                )
     notes = []
     known = table[settings.target].notna()
     if not known.all():
@@ -106,13 +118,19 @@ def split(table: pd.DataFrame, settings: Data) -> dict[str, pd.DataFrame]:
     """
     how = settings.split
     if how.column is not None and table[how.column].isna().any():
-        raise TableError(f"data.split.column: {how.column!r} has missing values; fill them or leave those rows out")
+        raise TableError(
+            f"data.split.column: {how.column!r} has missing values; fill them or leave those rows out"
+        )
     try:
         parts = _positions(table, settings.target, how)
     except ValueError as error:
-        raise TableError(f"data.split: the rows cannot be shared out by {how.method!r}: {error}") from None
+        raise TableError(
+            f"data.split: the rows cannot be shared out by {how.method!r}: {error}"
+        ) from None
     if empty := [name for name, rows in parts.items() if len(rows) == 0]:
-        raise TableError(f"data.split: {len(table)} rows are too few: {', '.join(empty)} would be empty")
+        raise TableError(
+            f"data.split: {len(table)} rows are too few: {', '.join(empty)} would be empty"
+        )
     kept = table.drop(columns=settings.drop)
     return {name: kept.iloc[rows].reset_index(drop=True) for name, rows in parts.items()}
 
@@ -121,7 +139,12 @@ def _positions(table: pd.DataFrame, target: str, how: Split) -> dict[str, np.nda
     everything = np.arange(len(table))
     if how.method == "time":
         order = np.argsort(table[how.column].to_numpy(), kind="stable")
-        ends = np.cumsum([round(len(table) * (1 - how.validation - how.test)), round(len(table) * how.validation)])
+        ends = np.cumsum(
+            [
+                round(len(table) * (1 - how.validation - how.test)),
+                round(len(table) * how.validation),
+            ]
+        )
         return dict(zip(SPLITS, np.split(order, ends), strict=True))
     # First test from all, then validation from what remains.
     rest, test = _two(everything, table, target, how, how.test)
@@ -160,12 +183,24 @@ def _refuse_duplicates(path: Path, columns: Iterable[object]) -> None:
 def _check_target(target: pd.Series, problem_type: str) -> None:
     if target.empty:
         raise TableError(f"data.target: {target.name!r} has no values")
-    if problem_type == "regression" and (not pd.api.types.is_numeric_dtype(target) or target.dtype == bool):
-        raise TableError(f"data.target: {target.name!r} holds {target.dtype} values; regression needs numbers")
+    if problem_type == "regression" and (
+        not pd.api.types.is_numeric_dtype(target) or target.dtype == bool
+    ):
+        raise TableError(
+            f"data.target: {target.name!r} holds {target.dtype} values; regression needs numbers"
+        )
     if target.nunique() < 2:
-        raise TableError(f"data.target: {target.name!r} has one value in all rows; there is nothing to learn")
-    if problem_type == "classification" and pd.api.types.is_float_dtype(target) and (target % 1 != 0).any():
-        raise TableError(f"data.target: {target.name!r} holds fractions; set problem_type: regression")
+        raise TableError(
+            f"data.target: {target.name!r} has one value in all rows; there is nothing to learn"
+        )
+    if (
+        problem_type == "classification"
+        and pd.api.types.is_float_dtype(target)
+        and (target % 1 != 0).any()
+    ):
+        raise TableError(
+            f"data.target: {target.name!r} holds fractions; set problem_type: regression"
+        )
 
 
 def _listing(names: Iterable[object]) -> str:

@@ -20,7 +20,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.models import infer_signature
 from pydantic import BaseModel, ValidationError
 
-from {{ cookiecutter.package_name }}.tracking import recording
+from ..tracking import recording
 
 MANIFEST = "manifest.json"
 SCHEMA_ROWS = 1000
@@ -29,7 +29,6 @@ ABANDONED_SECONDS = 3600
 
 class VersionError(Exception):
     """Prepared data is missing, or is not what the manifest says it is."""
-
 
 
 class SplitFile(BaseModel, frozen=True):
@@ -82,7 +81,7 @@ def content_hash(table: pd.DataFrame) -> str:
             numbers = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
             if numbers.dtype.kind == "f":
                 numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # one NaN, one zero
-            state.update(memoryview(numbers).cast("B"))
+            state.update(numbers.tobytes())
         else:  # booleans, dates and the rest, as text that says it exactly
             state.update(f"{name}\0{kind}\0{len(values)}\0".encode())
             _update_text(state, values.cast(pa.large_string()))
@@ -97,11 +96,18 @@ def file_hash(path: Path) -> str:
 
 def describe_source(path: Path, configured: Path, rows: int) -> Source:
     """Return what identifies the raw file, wherever it stands."""
-    return Source(path=configured.as_posix(), sha256=file_hash(path), bytes=path.stat().st_size, rows=rows)
+    return Source(
+        path=configured.as_posix(), sha256=file_hash(path), bytes=path.stat().st_size, rows=rows
+    )
 
 
 def write(
-    splits: dict[str, pd.DataFrame], folder: Path, source: Source, notes: list[str], target: str, **run: str
+    splits: dict[str, pd.DataFrame],
+    folder: Path,
+    source: Source,
+    notes: list[str],
+    target: str,
+    **run: str,
 ) -> Manifest:
     """Write the splits as Parquet under ``folder/<version>`` and name them in the manifest.
 
@@ -122,7 +128,9 @@ def write(
             target=target,
             columns={str(name): str(kind) for name, kind in splits["train"].dtypes.items()},
             splits={
-                name: SplitFile(file=f"{version}/{name}.parquet", rows=len(table), hash=hashes[name])
+                name: SplitFile(
+                    file=f"{version}/{name}.parquet", rows=len(table), hash=hashes[name]
+                )
                 for name, table in splits.items()
             },
             notes=notes,
@@ -152,7 +160,9 @@ def load_manifest(folder: Path, version: str = "") -> Manifest:
     except FileNotFoundError:
         raise VersionError(f"{path}: no prepared data; run `prepare`") from None
     except ValidationError as error:
-        raise VersionError(f"{path}: not a manifest ({error.errors()[0]['msg']}); run `prepare` again") from None
+        raise VersionError(
+            f"{path}: not a manifest ({error.errors()[0]['msg']}); run `prepare` again"
+        ) from None
 
 
 def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
@@ -171,7 +181,9 @@ def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
         raise VersionError(f"{path}: cannot be read ({error}); run `prepare` again") from None
     found = content_hash(table)
     if found != split.hash:
-        raise VersionError(f"{path}: changed since it was prepared: expected {split.hash}, found {found}; run `prepare` again")
+        raise VersionError(
+            f"{path}: changed since it was prepared: expected {split.hash}, found {found}; run `prepare` again"
+        )
     return table
 
 
@@ -183,14 +195,18 @@ def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # integers cannot be missing, two classes fit
         schema = infer_signature(table.head(SCHEMA_ROWS)).inputs
-        return MetaDataset(resolve_dataset_source(source), name, digest, schema)
+        return MetaDataset(  # type: ignore[abstract]
+            resolve_dataset_source(source), name, digest, schema
+        )
 
 
 def log_data_version(manifest: Manifest, name: str, table: pd.DataFrame, folder: Path) -> Dataset:
     """Log a split's hash and shape, and the split as a dataset input of the run; return that."""
     split = manifest.splits[name]
     dataset = as_dataset(table, f"{manifest.version}-{name}", split.hash, str(folder / split.file))
-    recording.log_params({f"{name}_hash": split.hash, f"{name}_rows": split.rows, f"{name}_columns": table.shape[1]})
+    recording.log_params(
+        {f"{name}_hash": split.hash, f"{name}_rows": split.rows, f"{name}_columns": table.shape[1]}
+    )
     recording.log_input(dataset, name)
     return dataset
 

@@ -39,7 +39,9 @@ def register_challenger(model: ModelInfo, name: str, tags: dict[str, str]) -> Ve
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(name, model.model_uri, model.run_id, tags, model_id=model.model_id)
+    made = client.create_model_version(
+        name, model.model_uri, model.run_id, tags, model_id=model.model_id
+    )
     client.set_registered_model_alias(name, CHALLENGER, made.version)
     return _version(made)
 
@@ -53,12 +55,18 @@ def find(name: str, which: str = CHALLENGER) -> Version:
     client = MlflowClient()
     try:
         by_number = re.fullmatch(r"\d+", which)
-        return _version(client.get_model_version(name, which) if by_number else client.get_model_version_by_alias(name, which))
+        return _version(
+            client.get_model_version(name, which)
+            if by_number
+            else client.get_model_version_by_alias(name, which)
+        )
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
     known = [version.version for version in client.search_model_versions(f"name = '{name}'")]
-    listing = f"it has the versions {', '.join(sorted(known, key=int))}" if known else "train one first"
+    listing = (
+        f"it has the versions {', '.join(sorted(known, key=int))}" if known else "train one first"
+    )
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
 
@@ -66,5 +74,10 @@ def _version(found: ModelVersion) -> Version:
     model_id = found.model_id or str(found.source).rpartition("/")[2]
     tags = found.tags
     return Version(
-        found.name, int(found.version), model_id, found.run_id, tags.get("data_version", ""), tags.get("pipeline_id", "")
+        found.name,
+        int(found.version),
+        model_id,
+        found.run_id or "",
+        tags.get("data_version", ""),
+        tags.get("pipeline_id", ""),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mlflow import MlflowClient, MlflowException
 
-from {{ cookiecutter.package_name }} import privacy
+from .. import privacy
 
 
 def document_experiment(

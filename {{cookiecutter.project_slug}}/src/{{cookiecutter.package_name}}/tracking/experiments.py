@@ -16,10 +16,10 @@ import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Experiment, RunStatus
 
-from {{ cookiecutter.package_name }}.tracking import PHASES, documentation, experiment_name, experiment_tags, recording, reproducibility
+from . import PHASES, documentation, experiment_name, experiment_tags, recording, reproducibility
 
 if TYPE_CHECKING:
-    from {{ cookiecutter.package_name }}.settings import Settings
+    from ..settings import Settings
 
 SQLITE = "sqlite:///"
 
@@ -83,7 +83,10 @@ def create_hierarchy(project: str, tracking_uri: str, template_version: str) -> 
     names = {phase: experiment_name(project, phase) for phase in PHASES}
     return {
         name: documentation.document_experiment(
-            client, name, experiment_tags(project, phase, template_version), _artifact_location(tracking_uri, name)
+            client,
+            name,
+            experiment_tags(project, phase, template_version),
+            _artifact_location(tracking_uri, name),
         )
         for phase, name in names.items()
     }
@@ -91,7 +94,11 @@ def create_hierarchy(project: str, tracking_uri: str, template_version: str) -> 
 
 @contextmanager
 def stage_run(
-    settings: "Settings", phase: str, *, pipeline_id: str | None = None, upstream_run_id: str | None = None
+    settings: "Settings",
+    phase: str,
+    *,
+    pipeline_id: str | None = None,
+    upstream_run_id: str | None = None,
 ) -> Iterator[StageRun]:
     """Open the run of one stage in the experiment of its phase.
 
@@ -118,7 +125,9 @@ def stage_run(
         try:
             recording.set_tags(tags)
             reproducibility.load_and_log_config(settings)
-            yield StageRun(run.info.run_id, pipeline_id, run_address(experiment.experiment_id, run.info.run_id))
+            yield StageRun(
+                run.info.run_id, pipeline_id, run_address(experiment.experiment_id, run.info.run_id)
+            )
         except BaseException as error:
             # The store itself may be what failed: its second complaint must not hide the first.
             with suppress(Exception):
@@ -141,7 +150,18 @@ def serve_ui(settings: "Settings", port: int = 5000) -> None:
         print(uri)
         return
     open_store(uri)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     # The job runner and its eight processes serve features that this project does not use.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
@@ -156,7 +176,11 @@ def _experiment(client: MlflowClient, settings: "Settings", phase: str) -> Exper
         create_hierarchy(settings.project.name, uri, settings.project.template_version)
         found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage == "deleted":
-        remedy = f"mlflow experiments restore --experiment-id {found.experiment_id}" if found else "make experiments"
+        remedy = (
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            if found
+            else "make experiments"
+        )
         raise StoreError(f"the experiment {name} was deleted; bring it back with `{remedy}`")
     return found
 
@@ -176,7 +200,9 @@ def _close_abandoned(client: MlflowClient, experiment: Experiment) -> None:
     """Mark runs whose process on this machine was killed; they would say RUNNING for ever."""
     host = socket.gethostname()
     running = "attributes.status = 'RUNNING'"
-    for run in client.search_runs([experiment.experiment_id], f"{running} AND tags.process LIKE '{host}:%'"):
+    for run in client.search_runs(
+        [experiment.experiment_id], f"{running} AND tags.process LIKE '{host}:%'"
+    ):
         pid = int(run.data.tags["process"].rpartition(":")[2])
         if not Path("/proc/self").exists() or Path(f"/proc/{pid}").exists():
             continue

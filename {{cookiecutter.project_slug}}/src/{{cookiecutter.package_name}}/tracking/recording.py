@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 from mlflow.entities import Metric
 
-from {{ cookiecutter.package_name }} import privacy
+from .. import privacy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,9 @@ def log_params(params: Mapping[str, Any]) -> None:
 
 def set_tags(tags: Mapping[str, Any]) -> None:
     """Set tags as one batch."""
-    mlflow.set_tags({_name(key): _text(value)[:TAG_LIMIT] for key, value in privacy.redact(tags).items()})
+    mlflow.set_tags(
+        {_name(key): _text(value)[:TAG_LIMIT] for key, value in privacy.redact(tags).items()}
+    )
 
 
 def log_metrics_efficiently(
@@ -90,7 +92,10 @@ def log_sklearn_model(model: object, example: "pd.DataFrame", **options: Any) ->
     """Log a scikit-learn model with a redacted input example; see ``mlflow.sklearn.log_model``."""
     import mlflow.sklearn
 
-    return mlflow.sklearn.log_model(model, name="model", input_example=example, **options)
+    info: ModelInfo = mlflow.sklearn.log_model(
+        model, name="model", input_example=example, **options
+    )
+    return info
 
 
 def _name(key: str) -> str:

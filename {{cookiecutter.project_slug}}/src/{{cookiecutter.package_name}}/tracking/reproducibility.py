@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from {{ cookiecutter.package_name }}.tracking import recording
+from . import recording
 
 if TYPE_CHECKING:
-    from {{ cookiecutter.package_name }}.settings import Settings
+    from ..settings import Settings
 
 MODEL_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -43,7 +43,7 @@ def load_and_log_config(settings: "Settings | None" = None) -> "Settings":
 
     Without ``settings`` the effective configuration is loaded first, as a notebook would.
     """
-    from {{ cookiecutter.package_name }}.settings import load_settings
+    from ..settings import load_settings
 
     settings = settings or load_settings()
     recording.log_params(settings.flat())
@@ -55,15 +55,18 @@ def code_version(root: Path) -> dict[str, str]:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return {}
-    return {"git_commit": commit, "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower()}
+    return {
+        "git_commit": commit,
+        "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower(),
+    }
 
 
 def model_requirements(estimator: object) -> list[str]:
     """Return the installed versions of what a saved pipeline needs, as exact requirements."""
     names = set(MODEL_REQUIREMENTS)
     module = type(estimator).__module__.partition(".")[0]
-    names.update(packages_distributions().get(module, ()))
-    names.discard("{{ cookiecutter.project_slug }}")  # its code travels with the model
+    if module != __package__.partition(".")[0]:  # this project's own code travels with the model
+        names.update(packages_distributions().get(module, ()))
     return [f"{name}=={version(name)}" for name in sorted(names)]
 
 
