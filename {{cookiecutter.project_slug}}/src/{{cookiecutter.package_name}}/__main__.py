@@ -156,7 +156,8 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
 
         known = type(error).__module__.startswith(f"{__package__}.")
         text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
-        typer.echo(f"error: {privacy.redact_text(text)}", err=True)
+        for line in privacy.redact_text(text).splitlines():
+            typer.echo(f"error: {line}", err=True)
         raise typer.Exit(1) from None
 
 

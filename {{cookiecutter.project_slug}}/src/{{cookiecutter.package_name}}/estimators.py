@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import skops.io
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema, TensorSpec
 from sklearn import metrics
 from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.compose import ColumnTransformer
@@ -55,10 +57,18 @@ def features(table: pd.DataFrame, target: str) -> pd.DataFrame:
     return columns.astype(dict.fromkeys(columns.select_dtypes("integer"), "float64"))
 
 
-def example_rows(X: pd.DataFrame, rows: int = 1000) -> pd.DataFrame:
-    """Return the first rows, and for each column with gaps one row where it is missing."""
-    gaps = [X[name].isna().argmax() for name in X.columns[X.isna().any()]]
-    return X.iloc[sorted({*range(min(rows, len(X))), *gaps})]
+def signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
+    """Return the model's signature: every column has to be there, a value in it may be missing.
+
+    It is read off the first rows and, for each column, the first row that has a value.
+    """
+    present = {X[name].notna().argmax() for name in X.columns}
+    rows = X.iloc[sorted(present | set(range(min(1000, len(X)))))]
+    inferred = infer_signature(rows, model.predict(rows))
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(column.type, column.name, required=True) for column in inferred.inputs
+    ]
+    return ModelSignature(Schema(columns), inferred.outputs)
 
 
 def build(
@@ -67,14 +77,15 @@ def build(
     """Return an unfitted pipeline: columns by their type, then the estimator at dotted ``path``.
 
     Numbers are imputed with the median and scaled, text and booleans one-hot encoded (missing is
-    a category of its own), dates taken apart.
+    a category of its own), dates taken apart. A column without any value in ``X`` is not used.
 
     Raises:
         EstimatorError: the path, a parameter or the kind of estimator is wrong.
     """
-    dates = list(X.select_dtypes("datetime"))
-    numbers = [name for name in X.select_dtypes("number") if name not in dates]
-    rest = [name for name in X.columns if name not in (*dates, *numbers)]
+    known = X.loc[:, X.notna().any()]
+    dates = list(known.select_dtypes("datetime"))
+    numbers = list(known.select_dtypes("number"))
+    rest = [name for name in known if name not in {*dates, *numbers}]
     wide = [name for name in rest if X[name].nunique() > MAX_CATEGORIES]
     encode = {"sparse_output": False, "handle_unknown": "ignore"}
     group = {**encode, "handle_unknown": "infrequent_if_exist", "max_categories": MAX_CATEGORIES}
@@ -153,9 +164,7 @@ def trusted_types(pipeline: Pipeline, also: Sequence[str]) -> list[str]:
 
 
 def _numeric() -> Pipeline:
-    return make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-    )
+    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
 
 
 def _estimator(path: str, params: dict[str, Any], seed: int, problem_type: str) -> BaseEstimator:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import mlflow.sklearn
+import pandas as pd
 from mlflow import MlflowClient
+from sklearn.pipeline import Pipeline
 
 from . import estimators, plots
 from .data import versioning
@@ -51,14 +53,7 @@ def run(settings: Settings, version: Version) -> Evaluated:
         recording.log_metrics_efficiently(figures, dataset=dataset, model_id=version.model_id)
         for name, figure in plots.performance(model, X, y).items():
             recording.log_figure(figure, f"plots/{name}.png")
-        rows = X.sample(
-            min(settings.evaluation.importance_rows, len(X)), random_state=settings.data.split.seed
-        )
-        importance = plots.importance(
-            model, rows, y[rows.index], settings.evaluation.importance_repeats
-        )
-        recording.log_dict(importance.values, "permutation_importance.json")
-        recording.log_figure(importance.figure, "plots/permutation_importance.png")
+        _explain(settings, model, X, y)
         documentation.document_model(
             MlflowClient(),
             version.name,
@@ -67,6 +62,19 @@ def run(settings: Settings, version: Version) -> Evaluated:
             metrics,
         )
         return Evaluated(version, metrics, baseline, stage.address)
+
+
+def _explain(settings: Settings, model: Pipeline, X: pd.DataFrame, y: pd.Series) -> None:
+    """Log permutation importance; it predicts once a column and repeat, so it has a limit."""
+    limits = settings.evaluation
+    if X.shape[1] > limits.importance_columns:
+        reason = f"skipped: {X.shape[1]} columns, evaluation.importance_columns is lower"
+        recording.set_tags({"permutation_importance": reason})
+        return
+    rows = X.sample(min(limits.importance_rows, len(X)), random_state=settings.data.split.seed)
+    found = plots.importance(model, rows, y[rows.index], limits.importance_repeats)
+    recording.log_dict(found.values, "permutation_importance.json")
+    recording.log_figure(found.figure, "plots/permutation_importance.png")
 
 
 def _description(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.models import infer_signature
 from sklearn.pipeline import Pipeline
 
 from . import estimators
@@ -45,11 +44,10 @@ def run(settings: Settings, prepared: Prepared) -> Trained:
             training.estimator, training.params, training.seed, X, settings.problem_type
         )
         pipeline.fit(X, y)
-        example = estimators.example_rows(X)
         model = recording.log_sklearn_model(
             pipeline,
-            example.head(5),
-            signature=infer_signature(example, pipeline.predict(example)),
+            X.head(5),
+            signature=estimators.signature(X, pipeline),
             pip_requirements=reproducibility.model_requirements(pipeline[-1]),
             code_paths=_code_paths(pipeline),
             skops_trusted_types=estimators.trusted_types(pipeline, training.trusted_types),

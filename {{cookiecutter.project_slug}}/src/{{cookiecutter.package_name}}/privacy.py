@@ -8,8 +8,8 @@ REDACTED = "[REDACTED]"
 
 # Whole words of a field's name, whatever its case or separators.
 SENSITIVE = re.compile(
-    r"(?<![a-z])(password|passwd|pwd|secret|token|api_?key|access_?key|private_?key|credential|"
-    r"ssn|credit_?card|e?_?mail|phone)s?(?![a-z])",
+    r"(?<![a-z])(passwords?|passwd|pwd|secrets?|token|(api|access|private)[-_ ]?keys?|credentials?|"
+    r"ssn|credit[-_ ]?cards?|e?[-_]?mails?|phones?)(?![a-z])",
     re.IGNORECASE,
 )
 PATTERNS = [

@@ -119,6 +119,7 @@ class Training(Section):
 class Evaluation(Section):
     """What evaluation may cost."""
 
+    importance_columns: int = Field(default=200, ge=0)
     importance_rows: int = Field(default=1000, ge=1)
     importance_repeats: int = Field(default=5, ge=1)
 
@@ -205,7 +206,11 @@ def load_settings(environment: str | None = None, overrides: Sequence[str] = ())
         *(_override_layer(part) for text in overrides for part in _NEXT_KEY.split(text) if part),
     ]
     _forget_parameters_of_other_estimators(layers)
-    origins = {key: name for name, values in layers for key, _ in _flatten(values)}
+    origins: dict[str, str] = {}
+    for name, values in layers:
+        for key, _ in _flatten(values):
+            origins.pop(key, None)  # so that the order stays that of the layers
+            origins[key] = name
     try:
         settings = Settings(layers=layers)  # type: ignore[call-arg]
     except ValidationError as error:
@@ -291,19 +296,11 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _explain(error: dict[str, Any], origins: dict[str, str]) -> str:
     """Return one line: place, dotted key, what is wrong, what is allowed, what may be meant."""
-    parts = [str(part) for part in error["loc"]]
+    *parents, last = parts = [str(part) for part in error["loc"]]
     key = ".".join(parts)
-    place = next((origins[k] for k in origins if k == key or k.startswith(f"{key}.")), None)
-    while place is None and parts:  # a list's element, or a section that is inconsistent
-        parts.pop()
-        above = ".".join(parts)
-        place = next(
-            (origins[k] for k in reversed(origins) if k == above or k.startswith(f"{above}.")), None
-        )
-    place = place or "configs/base.yaml"
+    place = _place(parts, origins)
     match error["type"]:
         case "extra_forbidden":
-            *parents, last = (str(part) for part in error["loc"])
             allowed = list(_fields(parents))
             return f"{place}: {key}: unknown key; allowed: {', '.join(allowed)}{_guess(last, allowed, parents)}"
         case "missing":
@@ -315,12 +312,25 @@ def _explain(error: dict[str, Any], origins: dict[str, str]) -> str:
             ]
             return f"{place}: {key}: allowed: {', '.join(allowed)}{_got(key, error)}{_guess(str(error['input']), allowed)}"
         case "model_type" | "dict_type":
-            inner = ", ".join(_fields([str(part) for part in error["loc"]]))
+            inner = ", ".join(_fields(parts))
             return f"{place}: {key}: must be a mapping{f' with the keys {inner}' if inner else ''}"
         case "value_error":
             return f"{place}: {key}: {error['ctx']['error']}"
     message = str(error["msg"])
     return f"{place}: {key}: {message[0].lower()}{message[1:]}{_got(key, error)}"
+
+
+def _place(parts: Sequence[str], origins: dict[str, str]) -> str:
+    """Return the strongest layer that says something of this key, or else of what holds it."""
+    while parts:
+        key = ".".join(parts)
+        said = [
+            place for known, place in origins.items() if known == key or known.startswith(f"{key}.")
+        ]
+        if said:
+            return said[-1]
+        *parts, _ = parts
+    return "configs/base.yaml"
 
 
 def _fields(path: Sequence[str]) -> Iterator[str]:

@@ -46,7 +46,7 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         ) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError) as error:
         raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    _refuse_duplicates(path, table.columns)
+    _check_names(path, table.columns)
     if table.empty:
         raise TableError(f"{path}: has a header and no rows")
     for column in table.select_dtypes("number"):
@@ -81,16 +81,13 @@ def prepare(
             column named in the configuration does not exist.
     """
     columns = list(table.columns)
-    for key, wanted in {
-        "target": [settings.target],
-        "drop": settings.drop,
-        "split.column": [settings.split.column],
-    }.items():
-        for name in wanted:
-            if name is not None and name not in columns:
-                raise TableError(
-                    f"data.{key}: no column {name!r} in {settings.raw}; it has: {_listing(columns)}"
-                )
+    named = [("target", settings.target), *(("drop", name) for name in settings.drop)]
+    if settings.split.column is not None:
+        named.append(("split.column", settings.split.column))
+    for key, name in named:
+        if name not in columns:
+            has = _listing(columns)
+            raise TableError(f"data.{key}: no column {name!r} in {settings.raw}; it has: {has}")
     notes = []
     known = table[settings.target].notna()
     if not known.all():
@@ -168,14 +165,16 @@ def _read_csv(path: Path, settings: Data) -> pd.DataFrame:
     options = {"encoding": settings.encoding, "sep": settings.separator}
     # pandas renames a second "a" to "a.1" without a word, so the header is looked at by itself.
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **options)
-    _refuse_duplicates(path, header.iloc[0])
+    _check_names(path, header.iloc[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
         return pd.read_csv(path, index_col=False, low_memory=False, **options)
 
 
-def _refuse_duplicates(path: Path, columns: Iterable[object]) -> None:
-    names = pd.Series(list(columns))
+def _check_names(path: Path, columns: Iterable[object]) -> None:
+    names = pd.Series(list(columns), dtype=object)
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise TableError(f"{path}: a column has no name, or one that is not text; name it")
     if len(twice := names[names.duplicated()].unique()):
         raise TableError(f"{path}: duplicate column name: {_listing(twice)}; rename one of them")
 

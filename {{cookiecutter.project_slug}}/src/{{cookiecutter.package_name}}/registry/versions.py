@@ -63,15 +63,13 @@ def find(name: str, which: str = CHALLENGER) -> Version:
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
-    known = [version.version for version in client.search_model_versions(f"name = '{name}'")]
-    listing = (
-        f"it has the versions {', '.join(sorted(known, key=int))}" if known else "train one first"
-    )
+    known = sorted(int(made.version) for made in client.search_model_versions(f"name = '{name}'"))
+    listing = f"it has the versions {', '.join(map(str, known))}" if known else "train one first"
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
 
 def _version(found: ModelVersion) -> Version:
-    model_id = found.model_id or str(found.source).rpartition("/")[2]
+    model_id = str(found.source).rpartition("/")[2]  # models:/<model id>
     tags = found.tags
     return Version(
         found.name,

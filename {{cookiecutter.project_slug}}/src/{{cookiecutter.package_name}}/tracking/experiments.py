@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
+import sqlalchemy
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Experiment, RunStatus
 
+from .. import privacy
 from . import PHASES, documentation, experiment_name, experiment_tags, recording, reproducibility
 
 if TYPE_CHECKING:
@@ -59,13 +61,41 @@ def open_store(uri: str) -> MlflowClient:
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
+            _check_database(SQLITE + fresh.as_posix())
             MlflowClient(SQLITE + fresh.as_posix()).search_experiments(max_results=1)
             with suppress(FileExistsError):
                 os.link(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
+    if not uri.startswith("http"):
+        _check_database(uri)
     mlflow.set_tracking_uri(uri)
-    return MlflowClient(uri)
+    client = MlflowClient(uri)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise StoreError(f"{privacy.redact_text(uri)}: {_complaint(error)}") from None
+    return client
+
+
+def _check_database(uri: str) -> None:
+    """Look once whether a database answers; MLflow itself would try for 100 seconds."""
+    try:
+        sqlalchemy.inspect(sqlalchemy.create_engine(uri)).has_table("experiments")
+    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
+
+
+def _complaint(error: MlflowException) -> str:
+    text = " ".join(str(error).split())
+    if "failed with exception" in text:
+        return "no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
+    if "error code 401" in text:
+        return (
+            "the server wants an account; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    return privacy.redact_text(text)
 
 
 def connect(settings: "Settings") -> MlflowClient:

@@ -2,6 +2,7 @@
 
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,9 @@ def log_figure(figure: "Figure", path: str) -> None:
     """Log a figure as an image and close it."""
     import matplotlib.pyplot as plt
 
-    mlflow.log_figure(figure, path, save_kwargs={"dpi": 100})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a label in another script
+        mlflow.log_figure(figure, path, save_kwargs={"dpi": 100})
     plt.close(figure)
 
 

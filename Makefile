@@ -1,0 +1,76 @@
+# `make help` lists the commands. Every command but `help` sets up .venv first, once.
+SHELL := bash
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+# The first interpreter that is new enough; name another with make PYTHON=...
+PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
+	$$p $(NEW_ENOUGH) && { echo $$p; break; }; done)
+# First on the PATH, since the hooks look for uv there.
+IN_VENV := set -e; export PATH="$$PWD/$(BIN):$$PATH";
+RENDERED := {{cookiecutter.project_slug}}
+DEMO ?= demo
+# Under another name, since make runs a recipe that says MAKE even when asked for a dry run.
+SUBMAKE := $(MAKE) --silent
+# Python starts twice as fast when it may keep its bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint format bench lock screenshot help
+
+setup: .venv/installed ## install the template's own pinned tools into .venv
+
+.venv/installed: requirements-dev.txt
+	@test -n "$(PYTHON)" && $(PYTHON) $(NEW_ENOUGH) || { \
+		echo "No Python >= 3.11 found: install one, or name it with make PYTHON=/path/to/python"; exit 1; }
+	@$(BIN)/python $(NEW_ENOUGH) || $(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements-dev.txt
+	@touch $@
+
+# The configuration file keeps the user's own answers out and the replay file in, and marks the
+# folder as one that may be removed. A demo writes to no server that the environment names.
+demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, time each part
+	@test -e "$(DEMO)/.demo.yaml" || test -z "$$(ls -A "$(DEMO)" 2>/dev/null)" || { \
+		echo "$(DEMO) holds something else than a demo: name another folder with make demo DEMO=dir"; exit 1; }
+	@set -e; unset MLFLOW_TRACKING_URI MLFLOW_REGISTRY_URI; times=; project="$(DEMO)/my-ml-project"; \
+	part() { \
+		local name="$$1" start=$$SECONDS; shift; printf '\n== %s\n' "$$name"; "$$@"; \
+		times+="$$(printf '%6d s  %s' $$((SECONDS - start)) "$$name")"$$'\n'; }; \
+	part "template environment" $(SUBMAKE) setup; \
+	rm -rf "$(DEMO)"; mkdir -p "$(DEMO)"; \
+	echo "replay_dir: '$(DEMO)/.replay'" > "$(DEMO)/.demo.yaml"; \
+	part "rendering, with the experiments" env PATH="$$PWD/$(BIN):$$PATH" \
+		cookiecutter . --no-input --config-file "$(DEMO)/.demo.yaml" --output-dir "$(DEMO)"; \
+	part "project environment" $(SUBMAKE) -C "$$project" setup; \
+	part "pipeline" $(SUBMAKE) -C "$$project" run; \
+	printf '\nSeconds of each part:\n%s%6d s  in all\n\nOpen the MLflow UI: make -C %s ui\n' \
+		"$$times" $$SECONDS "$$project"
+
+test: setup ## run the tests; some of them: make test ARGS="-k hook"
+	@$(IN_VENV) python -m pytest -ra $(ARGS)
+
+lint: setup ## check format, lint, types and workflows; changes nothing
+	@$(IN_VENV) ruff format --config pyproject.toml --check .; ruff check --config pyproject.toml .; \
+	mypy; zizmor --quiet --offline .github; actionlint
+
+format: setup ## format the code and mend what lint can mend
+	@$(IN_VENV) ruff format --config pyproject.toml .; ruff check --config pyproject.toml --fix .
+
+bench: setup ## run every benchmark
+	@$(IN_VENV) for script in $(filter-out %/common.py,$(wildcard benchmarks/*.py)); do python $$script; done
+
+# The rendered project's own code makes its locks; they are the tested ones once the tests passed.
+lock: setup ## resolve afresh: the template's tools, and the lock that it ships
+	@$(IN_VENV) uv pip compile --quiet --universal --python-version 3.11 --upgrade --group dev \
+		--no-header --no-annotate --no-emit-index-url --output-file requirements-dev.txt; \
+	dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; echo "replay_dir: '$$dir'" > "$$dir/config.yaml"; \
+	cookiecutter . --no-input --config-file "$$dir/config.yaml" --accept-hooks no --output-dir "$$dir"; \
+	(cd "$$dir/my-ml-project"; PYTHONPATH=src python -c \
+		'from pathlib import Path; from my_ml_project import pins; pins.lock(Path.cwd())'); \
+	cp "$$dir"/my-ml-project/requirements*.txt '$(RENDERED)'; git diff --stat -- '*requirements*.txt'
+
+screenshot: setup ## take the README's pictures of the MLflow UI anew
+	@$(IN_VENV) python docs/screenshot.py
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

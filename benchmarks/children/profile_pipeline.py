@@ -1,0 +1,107 @@
+"""Run the project's pipeline and write where its seconds went: `... FILE.json PACKAGE ARGUMENTS`.
+
+A part's seconds are its own: what another part within it takes is counted there.
+"""
+
+import time
+
+STARTED = time.time()
+
+import functools
+import importlib
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+IMPORTS = "imports"
+# What is timed, by part; modules without a dot in front are not the project's.
+PARTS = {
+    "store: open it, find the experiment": [
+        ".tracking.experiments:open_store",
+        ".tracking.experiments:_experiment",
+        ".tracking.experiments:_close_abandoned",
+    ],
+    "store: runs, parameters, metrics, tags": [
+        "mlflow:start_run",
+        ".tracking.recording:log_params",
+        ".tracking.recording:set_tags",
+        ".tracking.recording:log_metrics_efficiently",
+        ".tracking.recording:log_dict",
+        ".tracking.recording:log_input",
+        ".tracking.reproducibility:load_and_log_config",
+        ".registry.versions:register_challenger",
+        ".tracking.documentation:document_model",
+    ],
+    "git: the commit": [".tracking.reproducibility:code_version"],
+    "prepare: read": [".data.tables:read"],
+    "prepare: check, split": [".data.tables:prepare", ".data.tables:split"],
+    "prepare: hash, write Parquet": [".data.versioning:write", ".data.versioning:describe_source"],
+    "read the splits back, verify their hashes": [".data.versioning:read_split"],
+    "fit": ["sklearn.pipeline:Pipeline.fit"],
+    "check which types the model holds": [".estimators:trusted_types"],
+    "log_model": [".tracking.recording:log_sklearn_model"],
+    "load the model": ["mlflow.sklearn:load_model"],
+    "evaluate: predict, measure": [".estimators:measure"],
+    "plots": [".plots:performance", ".tracking.recording:log_figure"],
+    "permutation importance": [".plots:importance"],
+}
+
+
+class Clock:
+    """Seconds by part: a part that starts stops the one it stands in."""
+
+    def __init__(self, name: str, since: float) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.open, self.since = [name], since
+
+    def switch(self) -> None:
+        """Book the time since the last switch on the part that is running."""
+        now = time.time()
+        self.seconds[self.open[-1]] += now - self.since
+        self.since = now
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function``, its time booked on ``part``."""
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.switch()
+            self.open.append(part)
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.switch()
+                self.open.pop()
+
+        return call
+
+
+def main() -> None:
+    """Wrap the functions of each part, then run the command line."""
+    report, package = Path(sys.argv[1]), sys.argv[2]
+    clock = Clock(IMPORTS, STARTED)
+    importlib.import_module(f"{package}.pipeline")
+    command_line = importlib.import_module(f"{package}.__main__")
+    for part, places in PARTS.items():
+        for place in places:
+            module, _, path = place.partition(":")
+            *owners, name = path.split(".")
+            owner: Any = importlib.import_module(module if module[0] != "." else package + module)
+            for step in owners:
+                owner = getattr(owner, step)
+            setattr(owner, name, clock.timed(part, getattr(owner, name)))
+    clock.switch()
+    clock.open = ["the rest of the stages"]
+    sys.argv[1:] = sys.argv[3:]
+    try:
+        command_line.main()
+    finally:
+        clock.switch()
+        ended = {"started": STARTED, "ended": time.time(), "parts": clock.seconds}
+        report.write_text(json.dumps(ended), encoding="utf-8")
+
+
+main()

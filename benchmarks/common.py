@@ -1,0 +1,119 @@
+"""A rendered project, its environment, fair timing and a table: what every benchmark needs.
+
+The pictures of the documentation are taken with the first two as well.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = "my-ml-project"  # what the default answers of cookiecutter.json name
+PACKAGE = "my_ml_project"
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """Yield a temporary folder that is gone afterwards; meanwhile the environment is the same
+    on every machine that measures.
+
+    Nothing of the user's own MLflow, git or Cookiecutter settings, an identity for git, and
+    compiled modules, without which every start of Python takes twice as long.
+    """
+    foreign = ("MLFLOW_", "GIT_", "COOKIECUTTER_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    former = dict(os.environ)
+    with tempfile.TemporaryDirectory(prefix="cookiecutter-mlflow-") as folder:
+        work = Path(folder).resolve()
+        places = {"replay_dir": f"{work}/replay", "cookiecutters_dir": f"{work}/cookiecutters"}
+        (work / "cookiecutter.yaml").write_text(json.dumps(places), encoding="utf-8")
+        try:
+            for name in [name for name in os.environ if name.startswith(foreign)]:
+                del os.environ[name]
+            for role in ("AUTHOR", "COMMITTER"):
+                os.environ[f"GIT_{role}_NAME"] = os.environ[f"GIT_{role}_EMAIL"] = "benchmark"
+            os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
+            os.environ["COOKIECUTTER_CONFIG"] = str(work / "cookiecutter.yaml")
+            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+            os.environ["UV_COMPILE_BYTECODE"] = "1"
+            yield work
+        finally:
+            os.environ.clear()
+            os.environ.update(former)
+
+
+def run(command: Sequence[object], cwd: Path, **variables: str) -> str:
+    """Run a command and return its output; one that fails ends all with its last words."""
+    words = [str(part) for part in command]
+    done = subprocess.run(
+        words, cwd=cwd, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise SystemExit(f"`{' '.join(words)}` in {cwd} ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def seconds(command: Sequence[object], cwd: Path, **variables: str) -> float:
+    """Return how long a whole process takes, as a user waits for it."""
+    start = time.perf_counter()
+    run(command, cwd, **variables)
+    return time.perf_counter() - start
+
+
+def render(work: Path) -> Path:
+    """Render the template with its default answers and no hooks; return the project's folder."""
+    command = [sys.executable, "-m", "cookiecutter", ROOT, "--no-input", "--accept-hooks", "no"]
+    run([*command, "--output-dir", work], work)
+    return work / PROJECT
+
+
+def project_python(project: Path, given: Path | None = None) -> Path:
+    """Return a Python with the project's pinned packages: ``given``, else a new one made by uv."""
+    if given is not None:
+        return given.absolute()
+    uv, venv = [sys.executable, "-m", "uv"], project.parent / "environment"
+    run([*uv, "venv", "--quiet", "--python", sys.executable, venv], project)
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    install = [*uv, "pip", "install", "--quiet", "--python", python]
+    run([*install, "--requirements", "requirements.txt"], project)
+    return python
+
+
+def compare(title: str, cases: Mapping[str, Callable[[], float]], base: str, repeats: int) -> None:
+    """Print the seconds of each case, and how many times the base's they are.
+
+    The cases take turns and each is compared with its neighbour in time, so that whatever else
+    the machine does slows both alike. Medians of all rounds.
+    """
+    rounds = [{name: case() for name, case in cases.items()} for _ in range(repeats)]
+    rows = [
+        [
+            name,
+            f"{median(seconds[name] for seconds in rounds):.2f}",
+            f"{median(seconds[name] / seconds[base] for seconds in rounds):.2f}",
+        ]
+        for name in cases
+    ]
+    print_table(f"{title}, {repeats} rounds", ["", "seconds", "ratio"], rows)
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table: the first column to the left, the others to the right."""
+    first, *others = (max(map(len, column)) for column in zip(headings, *rows, strict=True))
+    lines = [
+        [
+            row[0].ljust(first),
+            *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True)),
+        ]
+        for row in (headings, *rows)
+    ]
+    lines.insert(1, ["-" * first, *("-" * (width - 1) + ":" for width in others)])
+    print(f"\n{title}\n")
+    print("\n".join(f"| {' | '.join(line)} |" for line in lines), flush=True)

@@ -1,0 +1,153 @@
+"""Fixtures that the template's tests share; whatever they render stands in temporary folders."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cookiecutter.generate import generate_context
+from cookiecutter.main import cookiecutter
+from cookiecutter.prompt import prompt_for_config
+
+TEMPLATE = Path(__file__).resolve().parents[1]
+# What is fetched once and configured per machine must still be found under another HOME.
+KEPT = {
+    "NETRC": ".netrc",
+    "PIP_CACHE_DIR": ".cache/pip",
+    "PIP_CONFIG_FILE": ".config/pip/pip.conf",
+    "PYENV_ROOT": ".pyenv",
+    "UV_CACHE_DIR": ".cache/uv",
+    "UV_CONFIG_FILE": ".config/uv/uv.toml",
+    "UV_PYTHON_INSTALL_DIR": ".local/share/uv/python",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the user's home and the settings of git, Cookiecutter and MLflow out of the tests."""
+    folder = tmp_path_factory.mktemp("home")
+    settings = {name: str(folder / name) for name in ("replay_dir", "cookiecutters_dir")}
+    (folder / "cookiecutter.yaml").write_text(json.dumps(settings), encoding="utf-8")
+    (folder / "gitconfig").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("MLFLOW_", "GIT_")) and not name.startswith("GIT_SSL_"):
+                patch.delenv(name)
+        for name, place in KEPT.items():
+            if name not in os.environ and (Path.home() / place).exists():
+                patch.setenv(name, str(Path.home() / place))
+        patch.delenv("XDG_CONFIG_HOME", raising=False)
+        patch.setenv("HOME", str(folder))
+        patch.setenv("USERPROFILE", str(folder))
+        patch.setenv("COOKIECUTTER_CONFIG", str(folder / "cookiecutter.yaml"))
+        patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def template() -> Path:
+    """Return the root of the template."""
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def pre_hook() -> ModuleType:
+    """Return hooks/pre_gen_project.py as a module, its answers not rendered."""
+    return _load(TEMPLATE / "hooks" / "pre_gen_project.py")
+
+
+@pytest.fixture(scope="session")
+def post_hook() -> ModuleType:
+    """Return hooks/post_gen_project.py as a module, its answers not rendered."""
+    return _load(TEMPLATE / "hooks" / "post_gen_project.py")
+
+
+@pytest.fixture
+def answers() -> dict[str, Any]:
+    """Return the default answers, complete with the derived ones, as a hook gets them."""
+    context = generate_context(str(TEMPLATE / "cookiecutter.json"))
+    return dict(prompt_for_config(context, no_input=True))
+
+
+Render = Callable[..., Path]
+
+
+@pytest.fixture
+def render(tmp_path: Path) -> Render:
+    """Return a function that renders the given answers, without the hooks unless asked."""
+
+    def render(*, hooks: bool = False, into: Path = tmp_path / "rendered", **given: Any) -> Path:
+        into.mkdir(parents=True, exist_ok=True)
+        return Path(
+            cookiecutter(
+                str(TEMPLATE),
+                no_input=True,
+                extra_context=given,
+                output_dir=str(into),
+                accept_hooks=hooks,
+            )
+        )
+
+    return render
+
+
+@pytest.fixture(scope="session")
+def uv() -> Path:
+    """Return uv, from beside this interpreter or from PATH."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    found = shutil.which("uv", path=os.pathsep.join(places))
+    assert found is not None, "these tests need uv: pip install uv"
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an interpreter that has the standard library alone, and no uv beside it."""
+    return _environment(tmp_path_factory.mktemp("bare_python"))
+
+
+@pytest.fixture(scope="session")
+def project_python(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """Return an interpreter with a rendered project and its development lock installed.
+
+    TEMPLATE_TEST_PYTHON names a ready one instead.
+    """
+    if ready := os.environ.get("TEMPLATE_TEST_PYTHON"):
+        return Path(ready)
+    folder = tmp_path_factory.mktemp("project_python")
+    project = cookiecutter(str(TEMPLATE), no_input=True, output_dir=str(folder), accept_hooks=False)
+    python = _environment(folder / "environment")
+    install = [str(request.getfixturevalue("uv")), "pip", "install", "--python", str(python)]
+    install += ["--requirements", f"{project}/requirements-dev.txt", "--editable", project]
+    # Without it every later start compiles again wherever PYTHONDONTWRITEBYTECODE is set.
+    environment = {**os.environ, "UV_COMPILE_BYTECODE": "1"}
+    done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return python
+
+
+def _environment(folder: Path) -> Path:
+    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,88 @@
+"""A small project of its own for each test: made-up data, its own configuration and store."""
+
+import os
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from {{ cookiecutter.package_name }} import settings as settings_module
+from {{ cookiecutter.package_name }}.settings import Settings, load_settings
+from {{ cookiecutter.package_name }}.tracking import experiments
+
+ROWS = 240
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own server and settings out of the tests."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_TRACKING", "MLFLOW_RUN", settings_module.PREFIX)):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Return rows with every kind of column, gaps in each, and both kinds of target."""
+    random = np.random.default_rng(0)
+    size = random.normal(50, 10, ROWS)
+    frame = pd.DataFrame(
+        {
+            "size": size,
+            "count": random.integers(0, 9, ROWS),
+            "colour": random.choice(["red", "green", "blue"], ROWS),
+            "active": random.random(ROWS) > 0.5,
+            "seen": pd.Timestamp("2024-01-01")
+            + pd.to_timedelta(random.integers(0, 900, ROWS), "D"),
+            "customer": random.integers(0, 40, ROWS),
+        }
+    )
+    frame["price"] = frame["size"] * 3 + frame["count"] + random.normal(0, 1, ROWS)
+    frame["label"] = np.where(frame["price"] > frame["price"].median(), "high", "low")
+    frame["size"] = frame["size"].mask(random.random(ROWS) < 0.05)
+    frame["colour"] = frame["colour"].mask(random.random(ROWS) < 0.05)
+    return frame
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite store with its tables; making them takes longer than copying them."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    experiments.open_store(f"sqlite:///{path.as_posix()}")
+    return path
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, table: pd.DataFrame, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the folder of a project that predicts ``label`` from data/raw/table.csv."""
+    configuration = {
+        "project": {"name": "example", "template_version": "0"},
+        "problem_type": "classification",
+        "data": {"raw": "data/raw/table.csv", "target": "label", "drop": ["customer", "price"]},
+        "training": {
+            "estimator": "sklearn.ensemble.RandomForestClassifier",
+            "params": {"n_estimators": 10},
+        },
+        "evaluation": {"importance_repeats": 1},
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/base.yaml").write_text(yaml.safe_dump(configuration))
+    (tmp_path / "configs/local.yaml").write_text("{}")
+    (tmp_path / "data/raw").mkdir(parents=True)
+    table.to_csv(tmp_path / "data/raw/table.csv", index=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    monkeypatch.setenv(settings_module.ROOT, str(tmp_path))
+    monkeypatch.setattr(mlflow, "_experiment_id", None, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def settings(project: Path) -> Settings:
+    """Return that project's settings."""
+    return load_settings()

@@ -1,0 +1,140 @@
+"""The whole road against a real store, and what MLflow says of it afterwards."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities import Run
+from rich.console import Console
+
+from {{ cookiecutter.package_name }} import data_preparation, model_evaluation, model_training, pipeline
+from {{ cookiecutter.package_name }}.data.versioning import VersionError
+from {{ cookiecutter.package_name }}.registry import versions
+from {{ cookiecutter.package_name }}.settings import Settings, load_settings
+from {{ cookiecutter.package_name }}.tracking import PHASES, experiments
+
+REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
+
+
+def runs(settings: Settings, phase: str) -> list[Run]:
+    client = experiments.connect(settings)
+    found = client.get_experiment_by_name(f"example/{phase}")
+    return client.search_runs([found.experiment_id]) if found else []
+
+
+@pytest.mark.parametrize("overrides", [[], REGRESSION], ids=["classification", "regression"])
+def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: list[str]) -> None:
+    if overrides:
+        overrides = [*overrides, "training.estimator=sklearn.ensemble.RandomForestRegressor"]
+    settings = load_settings(overrides=overrides)
+    evaluated = pipeline.run(settings, Console(quiet=True))
+
+    [prepared], [trained], [measured] = (
+        runs(settings, phase)
+        for phase in ("data-preparation", "model-training", "model-evaluation")
+    )
+    for run in (prepared, trained, measured):
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["pipeline_id"] == prepared.data.tags["pipeline_id"]
+        assert run.data.tags["data_version"] == prepared.data.tags["data_version"]
+        assert run.data.params["training.seed"] == "42"
+    assert trained.data.tags["upstream_run_id"] == prepared.info.run_id
+    assert measured.data.tags["upstream_run_id"] == trained.info.run_id
+    assert trained.data.params["random_seed"] == "42"
+    assert trained.inputs is not None
+    assert {entry.dataset.digest for entry in trained.inputs.dataset_inputs} == {
+        prepared.data.params["train_hash"],
+        prepared.data.params["validation_hash"],
+    }
+
+    client = MlflowClient()
+    version = client.get_model_version_by_alias("example", versions.CHALLENGER)
+    assert version.run_id == trained.info.run_id
+    assert "| baseline |" in str(version.description)
+    metrics = measured.data.metrics
+    if overrides:
+        assert metrics["test_rmse"] < 0.5 * metrics["baseline_rmse"]
+        assert metrics["test_r2"] > 0.8
+    else:
+        assert metrics["test_accuracy"] > metrics["baseline_accuracy"] + 0.2
+        assert 0.8 < metrics["test_roc_auc"] <= 1
+    linked = client.get_logged_model(evaluated.version.model_id)
+    assert linked.metrics
+    assert {metric.key for metric in linked.metrics} >= set(metrics)
+    plots = {item.path for item in client.list_artifacts(measured.info.run_id, "plots")}
+    expected = (
+        {"residual_vs_predicted", "actual_vs_predicted"}
+        if overrides
+        else {"confusion_matrix", "roc", "precision_recall", "calibration"}
+    )
+    assert plots == {f"plots/{name}.png" for name in {*expected, "permutation_importance"}}
+
+    model = mlflow.pyfunc.load_model(evaluated.version.uri)
+    example = model.input_example
+    assert list(example) == ["size", "count", "colour", "active", "seen"]
+    assert len(model.predict(example)) == len(example)
+    assert len(model.predict(example.assign(colour=None, size=None))) == len(example)
+    with pytest.raises(MlflowException, match="missing inputs"):
+        model.predict(example.drop(columns="size"))
+
+
+def test_the_same_seed_gives_the_same_result(settings: Settings) -> None:
+    first, second = (pipeline.run(settings, Console(quiet=True)) for _ in range(2))
+    assert second.version.number == first.version.number + 1
+    assert second.version.data_version == first.version.data_version
+    assert second.metrics == first.metrics
+    test = data_preparation.load(settings).manifest.splits["test"].file
+    rows = pd.read_parquet(settings.path(settings.data.processed) / test)
+    one, two = (
+        mlflow.sklearn.load_model(v.version.uri).predict_proba(rows) for v in (first, second)
+    )
+    assert (one == two).all()
+
+
+def test_stages_run_one_by_one(settings: Settings) -> None:
+    manifest = data_preparation.run(settings).manifest
+    trained = model_training.run(settings, data_preparation.load(settings))
+    assert trained.version.data_version == manifest.version
+    found = versions.find("example")
+    assert found == trained.version
+    assert model_evaluation.run(settings, found).metrics["accuracy"] > 0.5
+
+
+def test_a_version_is_measured_on_its_own_data(project: Path) -> None:
+    first = pipeline.run(load_settings(), Console(quiet=True))
+    data_preparation.run(load_settings(overrides=["data.split.seed=7"]))
+    again = model_evaluation.run(load_settings(), versions.find("example", "1"))
+    assert again.metrics == first.metrics
+
+
+def test_training_refuses_data_that_changed(settings: Settings) -> None:
+    prepared = data_preparation.run(settings)
+    path = settings.path(settings.data.processed) / prepared.manifest.splits["train"].file
+    pd.read_parquet(path).iloc[::-1].to_parquet(path)
+    with pytest.raises(VersionError, match="changed since it was prepared"):
+        model_training.run(settings, prepared)
+    [failed] = runs(settings, "model-training")
+    assert failed.info.status == "FAILED"
+    assert "changed since it was prepared" in failed.data.tags["failure_reason"]
+
+
+def test_every_phase_has_an_experiment_that_says_what_it_is(settings: Settings) -> None:
+    uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
+    assert set(experiments.create_hierarchy("example", uri, "0").values()) == {"created"}
+    client = experiments.connect(settings)
+    first = client.get_experiment_by_name("example/model-training")
+    assert first is not None
+    client.set_experiment_tag(first.experiment_id, "mlflow.note.content", "rewritten by hand")
+    gone = client.get_experiment_by_name("example/model-monitoring")
+    assert gone is not None
+    client.delete_experiment(gone.experiment_id)
+    states = experiments.create_hierarchy("example", uri, "0")
+    assert states.pop("example/model-monitoring") == "deleted"
+    assert set(states.values()) == {"exists"}
+    assert {name.removeprefix("example/") for name in states} == set(PHASES) - {"model-monitoring"}
+    again = client.get_experiment_by_name("example/model-training")
+    assert again is not None
+    assert again.tags["mlflow.note.content"] == "rewritten by hand"
+    assert again.tags["project"] == "example"

@@ -1,0 +1,118 @@
+"""Layers win in order; mistakes are named with their place and a remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from {{ cookiecutter.package_name }}.settings import PREFIX, SettingsError, load_settings
+
+
+def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "configs/production.yaml").write_text("training: {seed: 2, params: {max_depth: 3}}")
+    assert load_settings().training.seed == 42
+    assert load_settings("production").training.seed == 2
+    monkeypatch.setenv(f"{PREFIX}TRAINING__SEED", "3")
+    assert load_settings("production").training.seed == 3
+    chosen = load_settings("production", ["training.seed=4"])
+    assert chosen.training.seed == 4
+    assert chosen.training.params == {"n_estimators": 10, "max_depth": 3}  # merged deeply
+    assert chosen.origin("training.seed") == "--set"
+    assert chosen.origin("training.params.max_depth") == "configs/production.yaml"
+    assert chosen.origin("data.encoding") == "default"
+
+
+def test_the_environment_can_be_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "configs/production.yaml").write_text("training: {seed: 2}")
+    monkeypatch.setenv(f"{PREFIX}ENV", "production")
+    assert load_settings().environment == "production"
+    assert load_settings().training.seed == 2
+
+
+def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
+    chosen = load_settings(overrides=["training.params.bootstrap=false data.drop=[price, size]"])
+    assert chosen.training.params["max_depth"] == 7
+    assert chosen.training.params["bootstrap"] is False
+    assert chosen.data.drop == ["price", "size"]
+
+
+def test_another_estimator_starts_without_parameters(project: Path) -> None:
+    other = "training.estimator=sklearn.linear_model.LogisticRegression"
+    assert load_settings(overrides=[other]).training.params == {}
+    assert load_settings(overrides=[other, "training.params.C=2"]).training.params == {"C": 2}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.sed=7", ["--set: training.sed: unknown key", "did you mean training.seed?"]),
+        ("trainng.seed=7", ["trainng: unknown key", "did you mean training?"]),
+        ("training.seed=x", ["training.seed", "integer", "'x'"]),
+        ("training.seed=-1", ["training.seed", "greater than or equal to 0"]),
+        ("data.split.test=1.5", ["--set: data.split.test", "less than 1"]),
+        ("data.split.validation=0.9", ["--set: data.split", "no rows to train on"]),
+        (
+            "data.split.method=strat",
+            ["random, stratified, grouped, time", "did you mean stratified?"],
+        ),
+        ("data.split.method=time", ["needs `column`"]),
+        ("data=3", ["--set: data: must be a mapping with the keys raw"]),
+        ("data.drop=[label]", ["the target 'label' cannot be dropped"]),
+        ("training", ["write it as dotted.key=value"]),
+        ("data.drop=[a", ["data.drop: not a valid YAML value"]),
+    ],
+)
+def test_mistakes_are_explained(project: Path, override: str, words: list[str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides=[override])
+    assert len(str(caught.value).splitlines()) == 1
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_mistake_is_named_at_once(project: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(overrides=["training.sed=7", "data.taget=x"])
+    assert "training.sed" in str(caught.value)
+    assert "data.taget" in str(caught.value)
+
+
+def test_a_mistyped_variable_is_not_passed_over(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}TRAINNG__SEED", "7")
+    with pytest.raises(SettingsError, match=f"{PREFIX}TRAINNG__SEED: trainng: unknown key"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [("a: [", "not valid YAML"), ("- a", "must be a mapping"), ("{}", "project: missing")],
+)
+def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
+    (project / "configs/base.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
+        load_settings()
+
+
+def test_an_unknown_environment_lists_those_there_are(project: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"staging.yaml: no such file .*environments here: local"
+    ):
+        load_settings("staging")
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated(project: Path) -> None:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        load_settings(overrides=["tracking.uri=https://me:hunter2@example.com"])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_secrets_are_masked(project: Path) -> None:
+    shown = load_settings(overrides=["training.params.api_key=hunter2"]).flat()
+    assert shown["training.params.api_key"] == "[REDACTED]"
+
+
+@pytest.mark.parametrize("environment", ["local", "production"])
+def test_this_projects_own_files_are_valid(environment: str) -> None:
+    assert load_settings(environment).environment == environment
