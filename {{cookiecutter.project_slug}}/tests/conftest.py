@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from {{ cookiecutter.package_name }} import settings as settings_module
-from {{ cookiecutter.package_name }}.settings import Settings, load_settings
+import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.tracking import experiments
 
 ROWS = 240
@@ -21,7 +20,7 @@ ROWS = 240
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own server and settings out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("MLFLOW_TRACKING", "MLFLOW_RUN", settings_module.PREFIX)):
+        if name.startswith(("MLFLOW_TRACKING", "MLFLOW_RUN", config.PREFIX)):
             monkeypatch.delenv(name)
 
 
@@ -77,12 +76,12 @@ def project(
     (tmp_path / "data/raw").mkdir(parents=True)
     table.to_csv(tmp_path / "data/raw/table.csv", index=False)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    monkeypatch.setenv(settings_module.ROOT, str(tmp_path))
+    monkeypatch.setenv(config.ROOT, str(tmp_path))
     monkeypatch.setattr(mlflow, "_experiment_id", None, raising=False)
     return tmp_path
 
 
 @pytest.fixture
-def settings(project: Path) -> Settings:
+def settings(project: Path) -> config.Settings:
     """Return that project's settings."""
-    return load_settings()
+    return config.load_settings()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from {{ cookiecutter.package_name }}.__main__ import app
-from {{ cookiecutter.package_name }}.settings import Settings, load_settings
+import {{ cookiecutter.package_name }}.__main__ as cli
+import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.tracking import experiments
 
 run = CliRunner().invoke
 
 
-def last_run(settings: Settings, phase: str) -> tuple[str, str]:
+def last_run(settings: config.Settings, phase: str) -> tuple[str, str]:
     """Return the status of the newest run of a phase, and its reason."""
     client = experiments.connect(settings)
     found = client.get_experiment_by_name(f"example/{phase}")
@@ -27,7 +27,7 @@ def last_run(settings: Settings, phase: str) -> tuple[str, str]:
 
 
 def test_run_prints_stages_metrics_and_addresses(project: Path) -> None:
-    done = run(app, ["run"])
+    done = run(cli.app, ["run"])
     assert done.exit_code == 0, done.output
     for word in ("data preparation", "model training", "accuracy", "baseline", "/#/experiments/"):
         assert word in done.output
@@ -41,13 +41,13 @@ def test_stages_are_commands(project: Path) -> None:
         ("evaluate", "accuracy"),
         ("experiments", "exists"),
     ):
-        done = run(app, [command])
+        done = run(cli.app, [command])
         assert done.exit_code == 0, done.output
         assert word in done.output
 
 
 def test_settings_show_names_layers_and_masks_secrets(project: Path) -> None:
-    done = run(app, ["settings", "show", "--set", "training.params.token=hunter2"])
+    done = run(cli.app, ["settings", "show", "--set", "training.params.token=hunter2"])
     assert done.exit_code == 0
     assert "configs/base.yaml" in done.output
     assert "hunter2" not in done.output
@@ -65,11 +65,11 @@ def test_settings_show_names_layers_and_masks_secrets(project: Path) -> None:
 )
 def test_a_bad_table_fails_its_run_in_one_line(project: Path, content: str, words: str) -> None:
     (project / "data/raw/table.csv").write_text(content)
-    done = run(app, ["run"])
+    done = run(cli.app, ["run"])
     assert done.exit_code == 1
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    status, reason = last_run(load_settings(), "data-preparation")
+    status, reason = last_run(config.load_settings(), "data-preparation")
     assert status == "FAILED"
     assert words in reason
 
@@ -78,18 +78,18 @@ def test_constant_and_void_columns_are_no_obstacle(project: Path, table: object)
     path = project / "data/raw/table.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([f"{lines[0]},same,void", *(f"{line},1," for line in lines[1:])]))
-    done = run(app, ["run"])
+    done = run(cli.app, ["run"])
     assert done.exit_code == 0, done.output
     assert "column 'void' left out" in done.output
 
 
 def test_an_unwritable_folder_is_named(project: Path) -> None:
     (project / "data/processed").write_text("a file where the folder should be")
-    done = run(app, ["prepare"])
+    done = run(cli.app, ["prepare"])
     assert done.exit_code == 1
     assert "processed" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert last_run(load_settings(), "data-preparation")[0] == "FAILED"
+    assert last_run(config.load_settings(), "data-preparation")[0] == "FAILED"
 
 
 def test_a_server_that_is_down_is_reported_soon(
@@ -97,46 +97,46 @@ def test_a_server_that_is_down_is_reported_soon(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     start = time.monotonic()
-    done = run(app, ["run"])
+    done = run(cli.app, ["run"])
     assert time.monotonic() - start < 60
     assert done.exit_code == 1
     assert done.stderr.startswith("error: http://127.0.0.1:9: no MLflow server answers there")
 
 
 def test_a_version_that_does_not_exist_is_named(project: Path) -> None:
-    assert "train one first" in run(app, ["evaluate"]).stderr
-    assert run(app, ["run"]).exit_code == 0
+    assert "train one first" in run(cli.app, ["evaluate"]).stderr
+    assert run(cli.app, ["run"]).exit_code == 0
     assert (
         "has no version '7'; it has the versions 1"
-        in run(app, ["evaluate", "--version", "7"]).stderr
+        in run(cli.app, ["evaluate", "--version", "7"]).stderr
     )
 
 
 def test_a_deleted_experiment_is_reported_with_the_remedy(project: Path) -> None:
-    assert run(app, ["prepare"]).exit_code == 0
-    client = experiments.connect(load_settings())
+    assert run(cli.app, ["prepare"]).exit_code == 0
+    client = experiments.connect(config.load_settings())
     found = client.get_experiment_by_name("example/data-preparation")
     assert found is not None
     client.delete_experiment(found.experiment_id)
-    done = run(app, ["prepare"])
+    done = run(cli.app, ["prepare"])
     assert done.exit_code == 1
     assert f"mlflow experiments restore --experiment-id {found.experiment_id}" in done.stderr
 
 
 def test_debug_shows_the_traceback(project: Path) -> None:
-    done = run(app, ["run", "--debug", "--set", "data.target=nothing"])
+    done = run(cli.app, ["run", "--debug", "--set", "data.target=nothing"])
     assert type(done.exception).__name__ == "TableError"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_a_stopped_training_leaves_nothing_half_done(project: Path, how: signal.Signals) -> None:
-    assert run(app, ["run"]).exit_code == 0
+    assert run(cli.app, ["run"]).exit_code == 0
     slow = ["--set", "training.params.n_estimators=1000000"]
-    command = [sys.executable, "-m", "{{ cookiecutter.package_name }}", "train", *slow]
+    command = [sys.executable, "-m", str(config.__package__), "train", *slow]
     process = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL)
     try:
-        settings = load_settings()
+        settings = config.load_settings()
         for _ in range(600):
             if last_run(settings, "model-training")[0] == "RUNNING":
                 break
@@ -148,7 +148,7 @@ def test_a_stopped_training_leaves_nothing_half_done(project: Path, how: signal.
         process.wait()
     if how == signal.SIGTERM:
         assert last_run(settings, "model-training")[0] == "FAILED"
-    assert run(app, ["train"]).exit_code == 0
+    assert run(cli.app, ["train"]).exit_code == 0
     client = experiments.connect(settings)
     found = client.get_experiment_by_name("example/model-training")
     assert found is not None

@@ -9,16 +9,19 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from rich.console import Console
 
-from {{ cookiecutter.package_name }} import data_preparation, model_evaluation, model_training, pipeline
-from {{ cookiecutter.package_name }}.data.versioning import VersionError
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_evaluation as evaluation
+import {{ cookiecutter.package_name }}.model_training as training
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import pipeline, tracking
+from {{ cookiecutter.package_name }}.data import versioning
 from {{ cookiecutter.package_name }}.registry import versions
-from {{ cookiecutter.package_name }}.settings import Settings, load_settings
-from {{ cookiecutter.package_name }}.tracking import PHASES, experiments
+from {{ cookiecutter.package_name }}.tracking import experiments
 
 REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
 
 
-def runs(settings: Settings, phase: str) -> list[Run]:
+def runs(settings: config.Settings, phase: str) -> list[Run]:
     client = experiments.connect(settings)
     found = client.get_experiment_by_name(f"example/{phase}")
     return client.search_runs([found.experiment_id]) if found else []
@@ -28,7 +31,7 @@ def runs(settings: Settings, phase: str) -> list[Run]:
 def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: list[str]) -> None:
     if overrides:
         overrides = [*overrides, "training.estimator=sklearn.ensemble.RandomForestRegressor"]
-    settings = load_settings(overrides=overrides)
+    settings = config.load_settings(overrides=overrides)
     evaluated = pipeline.run(settings, Console(quiet=True))
 
     [prepared], [trained], [measured] = (
@@ -80,12 +83,12 @@ def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: l
         model.predict(example.drop(columns="size"))
 
 
-def test_the_same_seed_gives_the_same_result(settings: Settings) -> None:
+def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
     first, second = (pipeline.run(settings, Console(quiet=True)) for _ in range(2))
     assert second.version.number == first.version.number + 1
     assert second.version.data_version == first.version.data_version
     assert second.metrics == first.metrics
-    test = data_preparation.load(settings).manifest.splits["test"].file
+    test = preparation.load(settings).manifest.splits["test"].file
     rows = pd.read_parquet(settings.path(settings.data.processed) / test)
     one, two = (
         mlflow.sklearn.load_model(v.version.uri).predict_proba(rows) for v in (first, second)
@@ -93,34 +96,34 @@ def test_the_same_seed_gives_the_same_result(settings: Settings) -> None:
     assert (one == two).all()
 
 
-def test_stages_run_one_by_one(settings: Settings) -> None:
-    manifest = data_preparation.run(settings).manifest
-    trained = model_training.run(settings, data_preparation.load(settings))
+def test_stages_run_one_by_one(settings: config.Settings) -> None:
+    manifest = preparation.run(settings).manifest
+    trained = training.run(settings, preparation.load(settings))
     assert trained.version.data_version == manifest.version
     found = versions.find("example")
     assert found == trained.version
-    assert model_evaluation.run(settings, found).metrics["accuracy"] > 0.5
+    assert evaluation.run(settings, found).metrics["accuracy"] > 0.5
 
 
 def test_a_version_is_measured_on_its_own_data(project: Path) -> None:
-    first = pipeline.run(load_settings(), Console(quiet=True))
-    data_preparation.run(load_settings(overrides=["data.split.seed=7"]))
-    again = model_evaluation.run(load_settings(), versions.find("example", "1"))
+    first = pipeline.run(config.load_settings(), Console(quiet=True))
+    preparation.run(config.load_settings(overrides=["data.split.seed=7"]))
+    again = evaluation.run(config.load_settings(), versions.find("example", "1"))
     assert again.metrics == first.metrics
 
 
-def test_training_refuses_data_that_changed(settings: Settings) -> None:
-    prepared = data_preparation.run(settings)
+def test_training_refuses_data_that_changed(settings: config.Settings) -> None:
+    prepared = preparation.run(settings)
     path = settings.path(settings.data.processed) / prepared.manifest.splits["train"].file
     pd.read_parquet(path).iloc[::-1].to_parquet(path)
-    with pytest.raises(VersionError, match="changed since it was prepared"):
-        model_training.run(settings, prepared)
+    with pytest.raises(versioning.VersionError, match="changed since it was prepared"):
+        training.run(settings, prepared)
     [failed] = runs(settings, "model-training")
     assert failed.info.status == "FAILED"
     assert "changed since it was prepared" in failed.data.tags["failure_reason"]
 
 
-def test_every_phase_has_an_experiment_that_says_what_it_is(settings: Settings) -> None:
+def test_every_phase_has_an_experiment_that_says_what_it_is(settings: config.Settings) -> None:
     uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
     assert set(experiments.create_hierarchy("example", uri, "0").values()) == {"created"}
     client = experiments.connect(settings)
@@ -133,7 +136,9 @@ def test_every_phase_has_an_experiment_that_says_what_it_is(settings: Settings) 
     states = experiments.create_hierarchy("example", uri, "0")
     assert states.pop("example/model-monitoring") == "deleted"
     assert set(states.values()) == {"exists"}
-    assert {name.removeprefix("example/") for name in states} == set(PHASES) - {"model-monitoring"}
+    assert {name.removeprefix("example/") for name in states} == set(tracking.PHASES) - {
+        "model-monitoring"
+    }
     again = client.get_experiment_by_name("example/model-training")
     assert again is not None
     assert again.tags["mlflow.note.content"] == "rewritten by hand"

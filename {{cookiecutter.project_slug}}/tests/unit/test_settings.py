@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }}.settings import PREFIX, SettingsError, load_settings
+import {{ cookiecutter.package_name }}.settings as config
 
 
 def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2, params: {max_depth: 3}}")
-    assert load_settings().training.seed == 42
-    assert load_settings("production").training.seed == 2
-    monkeypatch.setenv(f"{PREFIX}TRAINING__SEED", "3")
-    assert load_settings("production").training.seed == 3
-    chosen = load_settings("production", ["training.seed=4"])
+    assert config.load_settings().training.seed == 42
+    assert config.load_settings("production").training.seed == 2
+    monkeypatch.setenv(f"{config.PREFIX}TRAINING__SEED", "3")
+    assert config.load_settings("production").training.seed == 3
+    chosen = config.load_settings("production", ["training.seed=4"])
     assert chosen.training.seed == 4
     assert chosen.training.params == {"n_estimators": 10, "max_depth": 3}  # merged deeply
     assert chosen.origin("training.seed") == "--set"
@@ -23,14 +23,16 @@ def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_environment_can_be_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2}")
-    monkeypatch.setenv(f"{PREFIX}ENV", "production")
-    assert load_settings().environment == "production"
-    assert load_settings().training.seed == 2
+    monkeypatch.setenv(f"{config.PREFIX}ENV", "production")
+    assert config.load_settings().environment == "production"
+    assert config.load_settings().training.seed == 2
 
 
 def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"{PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
-    chosen = load_settings(overrides=["training.params.bootstrap=false data.drop=[price, size]"])
+    monkeypatch.setenv(f"{config.PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
+    chosen = config.load_settings(
+        overrides=["training.params.bootstrap=false data.drop=[price, size]"]
+    )
     assert chosen.training.params["max_depth"] == 7
     assert chosen.training.params["bootstrap"] is False
     assert chosen.data.drop == ["price", "size"]
@@ -38,8 +40,10 @@ def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_another_estimator_starts_without_parameters(project: Path) -> None:
     other = "training.estimator=sklearn.linear_model.LogisticRegression"
-    assert load_settings(overrides=[other]).training.params == {}
-    assert load_settings(overrides=[other, "training.params.C=2"]).training.params == {"C": 2}
+    assert config.load_settings(overrides=[other]).training.params == {}
+    assert config.load_settings(overrides=[other, "training.params.C=2"]).training.params == {
+        "C": 2
+    }
 
 
 @pytest.mark.parametrize(
@@ -63,16 +67,16 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
     ],
 )
 def test_mistakes_are_explained(project: Path, override: str, words: list[str]) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load_settings(overrides=[override])
+    with pytest.raises(config.SettingsError) as caught:
+        config.load_settings(overrides=[override])
     assert len(str(caught.value).splitlines()) == 1
     for word in words:
         assert word in str(caught.value)
 
 
 def test_every_mistake_is_named_at_once(project: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        load_settings(overrides=["training.sed=7", "data.taget=x"])
+    with pytest.raises(config.SettingsError) as caught:
+        config.load_settings(overrides=["training.sed=7", "data.taget=x"])
     assert "training.sed" in str(caught.value)
     assert "data.taget" in str(caught.value)
 
@@ -80,9 +84,11 @@ def test_every_mistake_is_named_at_once(project: Path) -> None:
 def test_a_mistyped_variable_is_not_passed_over(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"{PREFIX}TRAINNG__SEED", "7")
-    with pytest.raises(SettingsError, match=f"{PREFIX}TRAINNG__SEED: trainng: unknown key"):
-        load_settings()
+    monkeypatch.setenv(f"{config.PREFIX}TRAINNG__SEED", "7")
+    with pytest.raises(
+        config.SettingsError, match=f"{config.PREFIX}TRAINNG__SEED: trainng: unknown key"
+    ):
+        config.load_settings()
 
 
 @pytest.mark.parametrize(
@@ -91,28 +97,28 @@ def test_a_mistyped_variable_is_not_passed_over(
 )
 def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
     (project / "configs/base.yaml").write_text(content)
-    with pytest.raises(SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
-        load_settings()
+    with pytest.raises(config.SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
+        config.load_settings()
 
 
 def test_an_unknown_environment_lists_those_there_are(project: Path) -> None:
     with pytest.raises(
-        SettingsError, match=r"staging.yaml: no such file .*environments here: local"
+        config.SettingsError, match=r"staging.yaml: no such file .*environments here: local"
     ):
-        load_settings("staging")
+        config.load_settings("staging")
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(project: Path) -> None:
-    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
-        load_settings(overrides=["tracking.uri=https://me:hunter2@example.com"])
+    with pytest.raises(config.SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+        config.load_settings(overrides=["tracking.uri=https://me:hunter2@example.com"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_secrets_are_masked(project: Path) -> None:
-    shown = load_settings(overrides=["training.params.api_key=hunter2"]).flat()
+    shown = config.load_settings(overrides=["training.params.api_key=hunter2"]).flat()
     assert shown["training.params.api_key"] == "[REDACTED]"
 
 
 @pytest.mark.parametrize("environment", ["local", "production"])
 def test_this_projects_own_files_are_valid(environment: str) -> None:
-    assert load_settings(environment).environment == environment
+    assert config.load_settings(environment).environment == environment

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.data import tables
-from {{ cookiecutter.package_name }}.settings import Data, Split
 
 
-def data(**changes: object) -> Data:
-    return Data.model_validate({"raw": "table.csv", "target": "label", **changes})
+def data(**changes: object) -> config.Data:
+    return config.Data.model_validate({"raw": "table.csv", "target": "label", **changes})
 
 
 def write(folder: Path, content: bytes, name: str = "table.csv") -> Path:
@@ -132,7 +132,8 @@ def test_splits_share_out_every_row_once(table: pd.DataFrame, method: str) -> No
 
 def test_the_seed_decides_the_split(table: pd.DataFrame) -> None:
     first, again, other = (
-        tables.split(table, data(split=Split(seed=seed).model_dump()))["test"] for seed in (1, 1, 2)
+        tables.split(table, data(split=config.Split(seed=seed).model_dump()))["test"]
+        for seed in (1, 1, 2)
     )
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 
 from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.data.versioning import Manifest, Source, VersionError, content_hash
 
-SOURCE = Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, rows=1)
+SOURCE = versioning.Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, rows=1)
 
 
-def prepared(folder: Path, table: pd.DataFrame) -> Manifest:
+def prepared(folder: Path, table: pd.DataFrame) -> versioning.Manifest:
     splits = {"train": table, "validation": table.head(20), "test": table.tail(20)}
     return versioning.write(splits, folder, SOURCE, [], "label", run_id="r", pipeline_id="p")
 
@@ -22,7 +21,7 @@ def test_the_hash_survives_copies_and_parquet(table: pd.DataFrame, tmp_path: Pat
     table.to_parquet(tmp_path / "table.parquet")
     halves = pd.concat([table.head(100), table.iloc[100:]])
     for same in (table.copy(), halves, pd.read_parquet(tmp_path / "table.parquet")):
-        assert content_hash(same) == content_hash(table)
+        assert versioning.content_hash(same) == versioning.content_hash(table)
 
 
 CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
@@ -45,13 +44,13 @@ CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 def test_the_hash_sees(change: Callable[[pd.DataFrame], pd.DataFrame], table: pd.DataFrame) -> None:
-    assert content_hash(change(table)) != content_hash(table)
+    assert versioning.content_hash(change(table)) != versioning.content_hash(table)
 
 
 def test_equal_numbers_hash_equally() -> None:
     first = pd.DataFrame({"a": [0.0, np.nan]})
     second = pd.DataFrame({"a": [-0.0, -np.nan]})
-    assert content_hash(first) == content_hash(second)
+    assert versioning.content_hash(first) == versioning.content_hash(second)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, table: pd.DataFrame) -> None:
@@ -69,22 +68,22 @@ def test_changed_data_is_refused(tmp_path: Path, table: pd.DataFrame) -> None:
     path = tmp_path / manifest.splits["test"].file
     table.head(20).to_parquet(path)
     with pytest.raises(
-        VersionError, match=r"changed since it was prepared: expected \w+, found \w+"
+        versioning.VersionError, match=r"changed since it was prepared: expected \w+, found \w+"
     ):
         versioning.read_split(manifest, "test", tmp_path)
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(VersionError, match="cannot be read"):
+    with pytest.raises(versioning.VersionError, match="cannot be read"):
         versioning.read_split(manifest, "test", tmp_path)
     path.unlink()
-    with pytest.raises(VersionError, match="missing; run `prepare` again"):
+    with pytest.raises(versioning.VersionError, match="missing; run `prepare` again"):
         versioning.read_split(manifest, "test", tmp_path)
 
 
 def test_a_missing_or_broken_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(VersionError, match="no prepared data"):
+    with pytest.raises(versioning.VersionError, match="no prepared data"):
         versioning.load_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"version": ')
-    with pytest.raises(VersionError, match="not a manifest"):
+    with pytest.raises(versioning.VersionError, match="not a manifest"):
         versioning.load_manifest(tmp_path)
 
 
