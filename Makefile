@@ -37,7 +37,7 @@ demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, 
 		local name="$$1" start=$$SECONDS; shift; printf '\n== %s\n' "$$name"; "$$@"; \
 		times+="$$(printf '%6d s  %s' $$((SECONDS - start)) "$$name")"$$'\n'; }; \
 	part "template environment" $(SUBMAKE) setup; \
-	rm -rf "$(DEMO)"; mkdir -p "$(DEMO)"; \
+	test ! -e "$$project" || part "removal of the former demo" rm -rf "$$project"; mkdir -p "$(DEMO)"; \
 	echo "replay_dir: '$(DEMO)/.replay'" > "$(DEMO)/.demo.yaml"; \
 	part "rendering, with the experiments" env PATH="$$PWD/$(BIN):$$PATH" \
 		cookiecutter . --no-input --config-file "$(DEMO)/.demo.yaml" --output-dir "$(DEMO)"; \

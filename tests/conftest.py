@@ -78,7 +78,14 @@ def answers() -> dict[str, Any]:
     return dict(prompt_for_config(context, no_input=True))
 
 
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "Ann",
+    "GIT_AUTHOR_EMAIL": "ann@example.com",
+    "GIT_COMMITTER_NAME": "Ann",
+    "GIT_COMMITTER_EMAIL": "ann@example.com",
+}
 Render = Callable[..., Path]
+RunProject = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -135,6 +142,55 @@ def project_python(
     done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return python
+
+
+@pytest.fixture(scope="session")
+def run_project(project_python: Path) -> RunProject:
+    """Return a function that runs a Python module in a rendered project and returns its result."""
+
+    def run(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(project / "src"), **variables}
+        environment["PATH"] = f"{project_python.parent}{os.pathsep}{environment['PATH']}"
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        return subprocess.run(
+            [str(project_python), "-m", *arguments],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session", params=["classification", "regression"])
+def problem_type(request: pytest.FixtureRequest) -> str:
+    """Return each kind of problem in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def pipeline_project(
+    problem_type: str, tmp_path_factory: pytest.TempPathFactory, run_project: RunProject
+) -> Path:
+    """Return a project, rendered with its hooks, whose pipeline has run once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in IDENTITY.items():
+            patch.setenv(name, value)
+        project = Path(
+            cookiecutter(
+                str(TEMPLATE),
+                no_input=True,
+                extra_context={"problem_type": problem_type, "create_experiments": False},
+                output_dir=str(tmp_path_factory.mktemp(problem_type)),
+            )
+        )
+    done = run_project(project, "my_ml_project", "run")
+    assert done.returncode == 0, done.stderr
+    (project / "console.txt").write_text(done.stdout, encoding="utf-8")
+    return project
 
 
 def _environment(folder: Path) -> Path:

@@ -206,23 +206,32 @@ def in_mlflow(python: Path, uri: str, code: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def experiments(python: Path, uri: str, project: str) -> dict[str, dict[str, str]]:
-    """Return the tags of a project's experiments by name, as MLflow tells them."""
-    search = f"""client.search_experiments(filter_string="name LIKE '{project}/%'")"""
-    found: dict[str, dict[str, str]] = in_mlflow(
-        python, uri, f"print(json.dumps({{e.name: e.tags for e in {search}}}))"
-    )
+def in_store(python: Path, uri: str, then: str = "") -> dict[str, dict[str, str]]:
+    """Return the tags of each experiment of churn by name, as MLflow reads them from a store."""
+    code = f"""
+found = client.search_experiments(filter_string="name LIKE 'churn/%'")
+{then}
+print(json.dumps({{experiment.name: experiment.tags for experiment in found}}))"""
+    found: dict[str, dict[str, str]] = in_mlflow(python, uri, code)
     return found
 
 
-def delete(python: Path, uri: str, name: str) -> None:
-    experiment = f"client.get_experiment_by_name({name!r})"
-    in_mlflow(python, uri, f"client.delete_experiment({experiment}.experiment_id)\nprint(1)")
+def api(server: str, path: str, **body: str | int) -> Any:
+    """Ask a server for something under experiments/; with a body by POST."""
+    url = f"{server}/api/2.0/mlflow/experiments/{path}"
+    request = urllib.request.Request(url, json.dumps(body).encode() if body else None)
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
-def lifecycle(python: Path, uri: str, name: str) -> str:
-    experiment = f"client.get_experiment_by_name({name!r})"
-    return str(in_mlflow(python, uri, f"print(json.dumps({experiment}.lifecycle_stage))"))
+def in_server(server: str, project: str) -> dict[str, dict[str, str]]:
+    """Return the tags of each experiment of a project by name, as a server tells them."""
+    found = api(server, "search", filter=f"name LIKE '{project}/%'", max_results=100)
+    return {
+        experiment["name"]: {tag["key"]: tag["value"] for tag in experiment["tags"]}
+        for experiment in found["experiments"]
+    }
 
 
 def assert_described(found: dict[str, dict[str, str]], project: str) -> None:
@@ -277,25 +286,27 @@ def answers_health(port: int) -> bool:
         return False
 
 
-def test_through_mlflow_in_the_interpreter_again_and_deleted(
+def test_through_mlflow_in_the_interpreter_and_deleted(
     project: Path, project_python: Path, run_hook: Hook, nowhere: str
 ) -> None:
-    uri = f"sqlite:///{(project / 'mlflow.db').as_posix()}"
+    store = project / "mlflow.db"
+    uri = f"sqlite:///{store.as_posix()}"
     alone = {"PATH": nowhere}
     outcome = run_hook(project, project_python, alone, create_experiments=True)
     assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
-    assert_described(experiments(project_python, uri, "churn"), "churn")
     assert not list(project.rglob("__pycache__"))
+    delete = "client.delete_experiment(found[0].experiment_id)"
+    found = in_store(project_python, uri, delete)
+    assert_described(found, "churn")
 
-    outcome = run_hook(project, project_python, alone, create_experiments="True")
-    assert outcome.line("Experiments") == "Experiments: 0 created, 6 were there already"
-
-    delete(project_python, uri, "churn/model-training")
-    line = run_hook(project, project_python, alone, create_experiments=True).line("Experiments")
-    assert "left undone: deleted earlier, and left so: churn/model-training. Later: " in line
+    line = run_hook(project, project_python, alone, create_experiments="True").line("Experiments")
+    deleted = next(iter(found))
+    assert f"left undone: deleted earlier, and left so: {deleted}. Later: " in line
     assert "mlflow experiments restore --experiment-id ID" in line
     assert "mlflow gc" in line
-    assert lifecycle(project_python, uri, "churn/model-training") == "deleted"
+    with closing(sqlite3.connect(store)) as connection:
+        rows = connection.execute("SELECT name, lifecycle_stage FROM experiments").fetchall()
+    assert [name for name, stage in rows if stage == "deleted"] == [deleted]
 
 
 def test_through_uv(
@@ -304,33 +315,29 @@ def test_through_uv(
     outcome = run_hook(project, bare_python, {"PATH": str(uv.parent)}, create_experiments=True)
     assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
     uri = f"sqlite:///{(project / 'mlflow.db').as_posix()}"
-    assert_described(experiments(project_python, uri, "churn"), "churn")
+    assert_described(in_store(project_python, uri), "churn")
 
 
 def test_through_rest_again_and_deleted(
-    project: Path,
-    bare_python: Path,
-    project_python: Path,
-    run_hook: Hook,
-    server: str,
-    nowhere: str,
+    project: Path, bare_python: Path, run_hook: Hook, server: str, nowhere: str
 ) -> None:
     alone = {"PATH": nowhere}
     given = {"create_experiments": True, "tracking_uri": f"{server}/", "project_slug": "by-rest"}
     outcome = run_hook(project, bare_python, alone, **given)
     assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
     assert outcome.seconds < 10
-    assert_described(experiments(project_python, server, "by-rest"), "by-rest")
+    assert_described(in_server(server, "by-rest"), "by-rest")
     assert not (project / "mlflow.db").exists()
 
     outcome = run_hook(project, bare_python, alone, **given)
     assert outcome.line("Experiments") == "Experiments: 0 created, 6 were there already"
 
-    delete(project_python, server, "by-rest/model-training")
+    name = "get-by-name?experiment_name=by-rest/model-training"
+    api(server, "delete", experiment_id=api(server, name)["experiment"]["experiment_id"])
     line = run_hook(project, bare_python, alone, **given).line("Experiments")
     assert "deleted earlier, and left so: by-rest/model-training. Later: " in line
     assert "mlflow experiments restore --experiment-id ID" in line
-    assert lifecycle(project_python, server, "by-rest/model-training") == "deleted"
+    assert api(server, name)["experiment"]["lifecycle_stage"] == "deleted"
 
 
 def test_rest_and_mlflow_write_the_same(
@@ -347,14 +354,8 @@ def test_rest_and_mlflow_write_the_same(
         given = {"project_slug": slug, "tracking_uri": "sqlite:///unused.db"}
         outcome = run_hook(project, python, alone, create_experiments=True, **given)
         assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
-    one = experiments(project_python, server, "one")
-    two = experiments(project_python, server, "two")
-    assert one == {
-        name.replace("two", "one"): {
-            key: value.replace("two", "one") for key, value in tags.items()
-        }
-        for name, tags in two.items()
-    }
+    text = json.dumps(in_server(server, "two")).replace("two", "one")
+    assert json.loads(text) == in_server(server, "one")
     assert not (project / "unused.db").exists()
 
 
@@ -387,7 +388,7 @@ def test_two_hooks_at_once_on_a_new_store(
         assert line.endswith(" were there already"), line
         created += int(line.split()[1])
     assert created == 6
-    assert_described(experiments(project_python, uri, "churn"), "churn")
+    assert_described(in_store(project_python, uri), "churn")
     with closing(sqlite3.connect(store)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert len(connection.execute("SELECT * FROM alembic_version").fetchall()) == 1

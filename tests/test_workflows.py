@@ -121,3 +121,28 @@ def test_make_demo_removes_nothing_but_a_demo(template: Path, tmp_path: Path) ->
     assert done.returncode != 0
     assert f"{tmp_path.as_posix()} holds something else than a demo" in done.stdout
     assert work.read_text(encoding="utf-8") == "a year of work"
+
+
+def test_pre_commit_lets_a_new_project_pass_and_stops_what_it_should(
+    render: Callable[..., Path], project_python: Path
+) -> None:
+    project = render()
+    (project / ".venv").symlink_to(project_python.parents[1], target_is_directory=True)
+    (project / ".venv" / "installed").touch()
+
+    def pre_commit() -> subprocess.CompletedProcess[str]:
+        subprocess.run(["git", "add", "--all", "--force", "."], cwd=project, check=True)
+        tool = project / ".venv" / project_python.parent.name / "pre-commit"
+        command = [str(tool), "run", "--all-files"]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+    subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
+    done = pre_commit()
+    assert done.returncode == 0, done.stdout + done.stderr
+    (project / "models" / "a model.bin").write_bytes(bytes(6_000_000))
+    (project / "tests" / "untidy.py").write_text("x=1\n", encoding="utf-8")
+    done = pre_commit()
+    assert done.returncode == 1
+    assert "\nmodels/a model.bin\n" in done.stdout
+    assert "untidy.py" in done.stdout
+    assert (project / "tests" / "untidy.py").read_text(encoding="utf-8") == "x=1\n"

@@ -97,7 +97,7 @@ def evaluate(
         settings = load_settings(env, set_ or [])
         experiments.connect(settings)
         found = versions.find(settings.project.name, version)
-        console.print(pipeline.summary(model_evaluation.run(settings, found)))
+        pipeline.report(model_evaluation.run(settings, found), console)
 
     _readable(debug, action)
 

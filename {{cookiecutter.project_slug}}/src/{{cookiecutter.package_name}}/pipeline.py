@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from . import data_preparation, model_evaluation, model_training
 from .model_evaluation import Evaluated
@@ -22,7 +22,7 @@ def run(settings: Settings, console: Console) -> Evaluated:
         evaluated = model_evaluation.run(settings, trained.version)
     for note in prepared.manifest.notes:
         console.print(f"note: {note}", markup=False)
-    console.print(summary(evaluated))
+    report(evaluated, console)
     addresses = [
         ("preparation", prepared.address),
         ("training", trained.address),
@@ -33,17 +33,15 @@ def run(settings: Settings, console: Console) -> Evaluated:
     return evaluated
 
 
-def summary(evaluated: Evaluated) -> Table:
-    """Return the metrics beside the baseline's, under the version's name."""
-    table = Table(
-        title=f"{evaluated.version.name} version {evaluated.version.number} (challenger), test split"
-    )
-    for heading, side in (("metric", "left"), ("model", "right"), ("baseline", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+def report(evaluated: Evaluated, console: Console) -> None:
+    """Print a version's metrics beside the baseline's."""
+    version = evaluated.version
+    console.print(f"{version.name} version {version.number}, on the test split:", markup=False)
+    table = Table("metric", Column("model", justify="right"), Column("baseline", justify="right"))
     for name, value in evaluated.metrics.items():
         base = evaluated.baseline.get(name)
         table.add_row(name, f"{value:.4g}", "" if base is None else f"{base:.4g}")
-    return table
+    console.print(table)
 
 
 @contextmanager
