@@ -158,11 +158,12 @@ def ask(command: list[str], seconds: int, root: Path) -> dict[str, str]:
 
 def through_mlflow(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
     """Let the project's own code create the experiments."""
-    experiments = import_module(f"{answers['package_name']}.tracking.experiments")
-    uri = experiments.resolve_uri(answers["tracking_uri"], root)
+    tracking = f"{answers['package_name']}.tracking"
+    experiments, store = (import_module(f"{tracking}.{name}") for name in ("experiments", "store"))
+    uri = store.resolve_uri(answers["tracking_uri"], root)
     try:
         return dict(experiments.create_hierarchy(answers["project_slug"], uri, version(answers)))
-    except experiments.StoreError as error:
+    except store.StoreError as error:
         raise Left(str(error)) from None
     except Exception as error:  # noqa: BLE001 - MLflow lets through what its store raises
         raise Left(f"{type(error).__name__}: {error}") from None

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import experiments
+from {{ cookiecutter.package_name }} import layers
+from {{ cookiecutter.package_name }}.tracking import store
 
 ROWS = 240
 
@@ -20,7 +21,7 @@ ROWS = 240
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own server and settings out of the tests."""
     for name in list(os.environ):
-        if name.startswith(("MLFLOW_TRACKING", "MLFLOW_RUN", config.PREFIX)):
+        if name.startswith(("MLFLOW_TRACKING", "MLFLOW_RUN", layers.PREFIX)):
             monkeypatch.delenv(name)
 
 
@@ -51,7 +52,7 @@ def table() -> pd.DataFrame:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite store with its tables; making them takes longer than copying them."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    experiments.open_store(f"sqlite:///{path.as_posix()}")
+    store.open_store(f"sqlite:///{path.as_posix()}")
     return path
 
 
@@ -76,7 +77,7 @@ def project(
     (tmp_path / "data/raw").mkdir(parents=True)
     table.to_csv(tmp_path / "data/raw/table.csv", index=False)
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    monkeypatch.setenv(config.ROOT, str(tmp_path))
+    monkeypatch.setenv(layers.ROOT, str(tmp_path))
     monkeypatch.setattr(mlflow, "_experiment_id", None, raising=False)
     return tmp_path
 

@@ -74,9 +74,11 @@ def prepare(settings: "Settings") -> None:
 @command()
 def train(settings: "Settings") -> None:
     """Fit the configured estimator on the prepared data and register it."""
-    from . import data_preparation, model_training
+    from . import model_training
+    from .data import versioning
 
-    version = model_training.run(settings, data_preparation.load(settings)).version
+    manifest = versioning.load_manifest(settings.path(settings.data.processed))
+    version = model_training.run(settings, manifest).version
     console.print(f"registered {version.name} version {version.number} (challenger)")
 
 
@@ -91,11 +93,11 @@ def evaluate(
     from . import model_evaluation, pipeline
     from .registry import versions
     from .settings import load_settings
-    from .tracking import experiments
+    from .tracking import store
 
     def action() -> None:
         settings = load_settings(env, set_ or [])
-        experiments.connect(settings)
+        store.connect(settings)
         found = versions.find(settings.project.name, version)
         pipeline.report(model_evaluation.run(settings, found), console)
 
@@ -105,29 +107,21 @@ def evaluate(
 @command(name="experiments")
 def create_experiments(settings: "Settings") -> None:
     """Create the project's MLflow experiments where they do not exist."""
-    from .tracking import experiments
+    from .tracking import experiments, store
 
-    uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
-    for name, state in experiments.create_hierarchy(
-        settings.project.name, uri, settings.project.template_version
-    ).items():
+    uri = store.resolve_uri(settings.tracking.uri, settings.root)
+    project = settings.project
+    states = experiments.create_hierarchy(project.name, uri, project.template_version)
+    for name, state in states.items():
         console.print(f"{state:<8} {name}", markup=False)
 
 
 @command()
 def ui(settings: "Settings") -> None:
-    """Open the MLflow UI on the local store, or say where the team's server is."""
-    from .tracking import experiments
+    """Open the MLflow UI of a local store (variable MLFLOW_PORT, default 5000)."""
+    from .tracking import store
 
-    experiments.serve_ui(settings)
-
-
-@command()
-def lock(settings: "Settings") -> None:
-    """Resolve pyproject.toml afresh and rewrite the locks and environment files."""
-    from . import pins
-
-    pins.lock(settings.root)
+    store.serve_ui(settings)
 
 
 @command(settings_app)

@@ -10,10 +10,10 @@ from .tracking import experiments, recording
 
 @dataclass(frozen=True)
 class Prepared:
-    """The manifest of prepared data, and where its run is shown (empty: made earlier)."""
+    """The manifest of the prepared data, and where the run is shown."""
 
     manifest: Manifest
-    address: str = ""
+    address: str
 
 
 def run(settings: Settings) -> Prepared:
@@ -40,8 +40,3 @@ def run(settings: Settings) -> Prepared:
         recording.log_dict(manifest.model_dump(), versioning.MANIFEST)
         recording.set_tags({"data_version": manifest.version})
         return Prepared(manifest, stage.address)
-
-
-def load(settings: Settings) -> Prepared:
-    """Return what an earlier preparation left."""
-    return Prepared(versioning.load_manifest(settings.path(settings.data.processed)))

@@ -83,16 +83,11 @@ def _description(
     metrics: dict[str, float],
     baseline: dict[str, float],
 ) -> str:
+    what = f"{settings.training.estimator} predicting `{manifest.target}`"
+    heading = f"| {manifest.splits['test'].rows} test rows | model | baseline |"
     rows = [
         f"| {name} | {value:.4g} | {baseline.get(name, float('nan')):.4g} |"
         for name, value in metrics.items()
     ]
-    return "\n".join(
-        [
-            f"{settings.training.estimator} predicting `{manifest.target}`, data version `{manifest.version}`.",
-            "",
-            f"| {manifest.splits['test'].rows} test rows | model | baseline |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )
+    first = f"{what}, data version `{manifest.version}`."
+    return "\n".join([first, "", heading, "|---|---|---|", *rows])

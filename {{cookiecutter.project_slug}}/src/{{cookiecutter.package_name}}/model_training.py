@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from . import estimators
 from .data import versioning
-from .data_preparation import Prepared
+from .data.versioning import Manifest
 from .registry import versions
 from .registry.versions import Version
 from .settings import Settings
@@ -23,9 +23,9 @@ class Trained:
     address: str
 
 
-def run(settings: Settings, prepared: Prepared) -> Trained:
+def run(settings: Settings, manifest: Manifest) -> Trained:
     """Fit the configured estimator on the training split and register it."""
-    manifest, training = prepared.manifest, settings.training
+    training = settings.training
     folder = settings.path(settings.data.processed)
     with experiments.stage_run(
         settings,

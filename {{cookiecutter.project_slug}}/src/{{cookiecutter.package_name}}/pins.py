@@ -70,7 +70,7 @@ def write_environments(root: Path) -> None:
     conda += [f'      - "{pin}"' for pin in pins]
     virtual = [f'python: "{version}"', "build_dependencies:", "  - pip", "dependencies:"]
     virtual += [f'  - "{pin}"' for pin in pins]
-    _replace(root / "conda.yaml", [f"name: {project}", *conda])
+    _replace(root / "conda.yaml", [f'name: "{project}"', *conda])
     _replace(root / "python_env.yaml", virtual)
 
 
@@ -104,3 +104,10 @@ def _replace(path: Path, lines: list[str]) -> None:
     new = path.with_name(f".{path.name}.new")
     new.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     os.replace(new, path)
+
+
+if __name__ == "__main__":
+    try:
+        lock(Path(__file__).resolve().parents[2])
+    except RuntimeError as error:
+        sys.exit(f"error: {error}")

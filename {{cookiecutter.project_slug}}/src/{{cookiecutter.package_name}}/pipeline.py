@@ -17,7 +17,7 @@ def run(settings: Settings, console: Console) -> Evaluated:
     with _timed(console, "data preparation"):
         prepared = data_preparation.run(settings)
     with _timed(console, "model training"):
-        trained = model_training.run(settings, prepared)
+        trained = model_training.run(settings, prepared.manifest)
     with _timed(console, "model evaluation"):
         evaluated = model_evaluation.run(settings, trained.version)
     for note in prepared.manifest.notes:

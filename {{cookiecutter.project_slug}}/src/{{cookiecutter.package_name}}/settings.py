@@ -3,15 +3,12 @@
 A later layer wins, key by key. Whatever is wrong is reported with the layer it came from.
 """
 
-import difflib
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -28,19 +25,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from . import layers as layering
 from . import privacy
 
-PREFIX = f"{__package__.upper()}__"
-ENVIRONMENT, ROOT = f"{PREFIX}ENV", f"{PREFIX}ROOT"
 DEFAULT_ENVIRONMENT = "local"
-
-_NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces
-
-Layer = tuple[str, dict[str, Any]]
-
-
-class SettingsError(Exception):
-    """The configuration is wrong; one line a mistake, with its place and the remedy."""
 
 
 class Section(BaseModel):
@@ -152,7 +140,7 @@ class Settings(BaseSettings):
 
         The library's own readers pass over a missing file and a mistyped variable in silence.
         """
-        layers: list[Layer] = init_settings().pop("layers")
+        layers: list[layering.Layer] = init_settings().pop("layers")
         return tuple(InitSettingsSource(settings_cls, values) for _, values in reversed(layers))
 
     @property
@@ -171,7 +159,7 @@ class Settings(BaseSettings):
 
     def flat(self) -> dict[str, Any]:
         """Return every value under its dotted key, secrets masked."""
-        return dict(_flatten(privacy.redact(self.model_dump(mode="json"))))
+        return dict(layering.flatten(privacy.redact(self.model_dump(mode="json"))))
 
     def origin(self, key: str) -> str:
         """Return the layer that the value of a dotted key came from."""
@@ -180,7 +168,7 @@ class Settings(BaseSettings):
 
 def project_root() -> Path:
     """Return the folder that holds configs/: named by a variable, around the code, or this one."""
-    if named := os.environ.get(ROOT):
+    if named := os.environ.get(layering.ROOT):
         return Path(named).absolute()
     around = Path(__file__).resolve().parents[2]
     return around if (around / "configs").is_dir() else Path.cwd()
@@ -198,158 +186,18 @@ def load_settings(environment: str | None = None, overrides: Sequence[str] = ())
         SettingsError: something is wrong with a file, a variable or an override.
     """
     root = project_root()
-    environment = environment or os.environ.get(ENVIRONMENT) or DEFAULT_ENVIRONMENT
+    environment = environment or os.environ.get(layering.ENVIRONMENT) or DEFAULT_ENVIRONMENT
     layers = [
-        _file_layer(root, "base"),
-        _file_layer(root, environment),
-        *_variable_layers(),
-        *(_override_layer(part) for text in overrides for part in _NEXT_KEY.split(text) if part),
+        layering.read_file(root, "base"),
+        layering.read_file(root, environment),
+        *layering.read_variables(),
+        *layering.read_overrides(overrides),
     ]
-    _forget_parameters_of_other_estimators(layers)
-    origins: dict[str, str] = {}
-    for name, values in layers:
-        for key, _ in _flatten(values):
-            origins.pop(key, None)  # so that the order stays that of the layers
-            origins[key] = name
+    layering.forget_parameters_of_other_estimators(layers)
+    origins = layering.origins(layers)
     try:
         settings = Settings(layers=layers)  # type: ignore[call-arg]
     except ValidationError as error:
-        raise SettingsError("\n".join(_explain(dict(e), origins) for e in error.errors())) from None
+        raise layering.explain(error, Settings, origins) from None
     settings._environment, settings._root, settings._origins = environment, root, origins
     return settings
-
-
-def _file_layer(root: Path, name: str) -> Layer:
-    place = f"configs/{name}.yaml"
-    try:
-        values = yaml.safe_load((root / place).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(
-            sorted(p.stem for p in (root / "configs").glob("*.yaml") if p.stem != "base")
-        )
-        raise SettingsError(
-            f"{place}: no such file in {root}; environments here: {known or 'none'}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{place}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{place}: not valid YAML: {_one_line(error)}") from None
-    return place, _mapping(place, values)
-
-
-def _variable_layers() -> Iterator[Layer]:
-    for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in (ENVIRONMENT, ROOT):
-            key = name[len(PREFIX) :].lower().replace("__", ".")
-            yield name, _nested(name, key, os.environ[name])
-
-
-def _override_layer(text: str) -> Layer:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise SettingsError(
-            f"--set {privacy.redact_text(text)}: write it as dotted.key=value, such as training.seed=7"
-        )
-    return "--set", _nested("--set", key.strip(), value)
-
-
-def _nested(place: str, key: str, text: str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{place}: {key}: not a valid YAML value: {_one_line(error)}") from None
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
-
-
-def _mapping(place: str, values: object) -> dict[str, Any]:
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise SettingsError(
-            f"{place}: must be a mapping with the keys {', '.join(Settings.model_fields)}"
-        )
-    return {str(key): _mapping(place, v) if isinstance(v, dict) else v for key, v in values.items()}
-
-
-def _forget_parameters_of_other_estimators(layers: list[Layer]) -> None:
-    """Drop what lower layers say of an estimator that a higher layer has replaced."""
-    estimator = None
-    for index, (_, values) in enumerate(layers):
-        training = values.get("training")
-        chosen = training.get("estimator") if isinstance(training, dict) else None
-        if chosen is not None and estimator not in (None, chosen):
-            for _, lower in layers[:index]:
-                if isinstance(lower.get("training"), dict):
-                    lower["training"].pop("params", None)
-        estimator = chosen or estimator
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _explain(error: dict[str, Any], origins: dict[str, str]) -> str:
-    """Return one line: place, dotted key, what is wrong, what is allowed, what may be meant."""
-    *parents, last = parts = [str(part) for part in error["loc"]]
-    key = ".".join(parts)
-    place = _place(parts, origins)
-    match error["type"]:
-        case "extra_forbidden":
-            allowed = list(_fields(parents))
-            return f"{place}: {key}: unknown key; allowed: {', '.join(allowed)}{_guess(last, allowed, parents)}"
-        case "missing":
-            return f"configs/base.yaml: {key}: missing; give it a value"
-        case "literal_error":
-            allowed = [
-                text.strip("' ")
-                for text in error["ctx"]["expected"].replace(" or ", ",").split(",")
-            ]
-            return f"{place}: {key}: allowed: {', '.join(allowed)}{_got(key, error)}{_guess(str(error['input']), allowed)}"
-        case "model_type" | "dict_type":
-            inner = ", ".join(_fields(parts))
-            return f"{place}: {key}: must be a mapping{f' with the keys {inner}' if inner else ''}"
-        case "value_error":
-            return f"{place}: {key}: {error['ctx']['error']}"
-    message = str(error["msg"])
-    return f"{place}: {key}: {message[0].lower()}{message[1:]}{_got(key, error)}"
-
-
-def _place(parts: Sequence[str], origins: dict[str, str]) -> str:
-    """Return the strongest layer that says something of this key, or else of what holds it."""
-    while parts:
-        key = ".".join(parts)
-        said = [
-            place for known, place in origins.items() if known == key or known.startswith(f"{key}.")
-        ]
-        if said:
-            return said[-1]
-        *parts, _ = parts
-    return "configs/base.yaml"
-
-
-def _fields(path: Sequence[str]) -> Iterator[str]:
-    model: Any = Settings
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field else None
-    yield from getattr(model, "model_fields", {})
-
-
-def _guess(word: str, allowed: Sequence[str], parents: Sequence[str] = ()) -> str:
-    near = difflib.get_close_matches(word, allowed, n=1)
-    return f"; did you mean {'.'.join([*parents, near[0]])}?" if near else ""
-
-
-def _got(key: str, error: dict[str, Any]) -> str:
-    value = privacy.REDACTED if privacy.is_sensitive(key) else privacy.redact(error["input"])
-    return f" (got {value!r})"
-
-
-def _one_line(error: Exception) -> str:
-    return privacy.redact_text(" ".join(str(error).split()))

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 import {{ cookiecutter.package_name }}.__main__ as cli
 import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import experiments
+from {{ cookiecutter.package_name }}.tracking import store
 
 run = CliRunner().invoke
 
 
 def last_run(settings: config.Settings, phase: str) -> tuple[str, str]:
     """Return the status of the newest run of a phase, and its reason."""
-    client = experiments.connect(settings)
+    client = store.connect(settings)
     found = client.get_experiment_by_name(f"example/{phase}")
     assert found is not None
     newest = client.search_runs([found.experiment_id], max_results=1)[0]
@@ -114,7 +114,7 @@ def test_a_version_that_does_not_exist_is_named(project: Path) -> None:
 
 def test_a_deleted_experiment_is_reported_with_the_remedy(project: Path) -> None:
     assert run(cli.app, ["prepare"]).exit_code == 0
-    client = experiments.connect(config.load_settings())
+    client = store.connect(config.load_settings())
     found = client.get_experiment_by_name("example/data-preparation")
     assert found is not None
     client.delete_experiment(found.experiment_id)
@@ -149,7 +149,7 @@ def test_a_stopped_training_leaves_nothing_half_done(project: Path, how: signal.
     if how == signal.SIGTERM:
         assert last_run(settings, "model-training")[0] == "FAILED"
     assert run(cli.app, ["train"]).exit_code == 0
-    client = experiments.connect(settings)
+    client = store.connect(settings)
     found = client.get_experiment_by_name("example/model-training")
     assert found is not None
     statuses = [entry.info.status for entry in client.search_runs([found.experiment_id])]

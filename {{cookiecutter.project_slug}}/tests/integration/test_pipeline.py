@@ -16,13 +16,13 @@ import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import pipeline, tracking
 from {{ cookiecutter.package_name }}.data import versioning
 from {{ cookiecutter.package_name }}.registry import versions
-from {{ cookiecutter.package_name }}.tracking import experiments
+from {{ cookiecutter.package_name }}.tracking import experiments, store
 
 REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
 
 
 def runs(settings: config.Settings, phase: str) -> list[Run]:
-    client = experiments.connect(settings)
+    client = store.connect(settings)
     found = client.get_experiment_by_name(f"example/{phase}")
     return client.search_runs([found.experiment_id]) if found else []
 
@@ -88,8 +88,9 @@ def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
     assert second.version.number == first.version.number + 1
     assert second.version.data_version == first.version.data_version
     assert second.metrics == first.metrics
-    test = preparation.load(settings).manifest.splits["test"].file
-    rows = pd.read_parquet(settings.path(settings.data.processed) / test)
+    folder = settings.path(settings.data.processed)
+    test = versioning.load_manifest(folder).splits["test"].file
+    rows = pd.read_parquet(folder / test)
     one, two = (
         mlflow.sklearn.load_model(v.version.uri).predict_proba(rows) for v in (first, second)
     )
@@ -98,7 +99,7 @@ def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
 
 def test_stages_run_one_by_one(settings: config.Settings) -> None:
     manifest = preparation.run(settings).manifest
-    trained = training.run(settings, preparation.load(settings))
+    trained = training.run(settings, manifest)
     assert trained.version.data_version == manifest.version
     found = versions.find("example")
     assert found == trained.version
@@ -117,16 +118,16 @@ def test_training_refuses_data_that_changed(settings: config.Settings) -> None:
     path = settings.path(settings.data.processed) / prepared.manifest.splits["train"].file
     pd.read_parquet(path).iloc[::-1].to_parquet(path)
     with pytest.raises(versioning.VersionError, match="changed since it was prepared"):
-        training.run(settings, prepared)
+        training.run(settings, prepared.manifest)
     [failed] = runs(settings, "model-training")
     assert failed.info.status == "FAILED"
     assert "changed since it was prepared" in failed.data.tags["failure_reason"]
 
 
 def test_every_phase_has_an_experiment_that_says_what_it_is(settings: config.Settings) -> None:
-    uri = experiments.resolve_uri(settings.tracking.uri, settings.root)
+    uri = store.resolve_uri(settings.tracking.uri, settings.root)
     assert set(experiments.create_hierarchy("example", uri, "0").values()) == {"created"}
-    client = experiments.connect(settings)
+    client = store.connect(settings)
     first = client.get_experiment_by_name("example/model-training")
     assert first is not None
     client.set_experiment_tag(first.experiment_id, "mlflow.note.content", "rewritten by hand")

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import layers
 
 
 def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2, params: {max_depth: 3}}")
     assert config.load_settings().training.seed == 42
     assert config.load_settings("production").training.seed == 2
-    monkeypatch.setenv(f"{config.PREFIX}TRAINING__SEED", "3")
+    monkeypatch.setenv(f"{layers.PREFIX}TRAINING__SEED", "3")
     assert config.load_settings("production").training.seed == 3
     chosen = config.load_settings("production", ["training.seed=4"])
     assert chosen.training.seed == 4
@@ -23,13 +24,13 @@ def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_environment_can_be_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2}")
-    monkeypatch.setenv(f"{config.PREFIX}ENV", "production")
+    monkeypatch.setenv(f"{layers.PREFIX}ENV", "production")
     assert config.load_settings().environment == "production"
     assert config.load_settings().training.seed == 2
 
 
 def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"{config.PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
+    monkeypatch.setenv(f"{layers.PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
     chosen = config.load_settings(
         overrides=["training.params.bootstrap=false data.drop=[price, size]"]
     )
@@ -67,7 +68,7 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
     ],
 )
 def test_mistakes_are_explained(project: Path, override: str, words: list[str]) -> None:
-    with pytest.raises(config.SettingsError) as caught:
+    with pytest.raises(layers.SettingsError) as caught:
         config.load_settings(overrides=[override])
     assert len(str(caught.value).splitlines()) == 1
     for word in words:
@@ -75,7 +76,7 @@ def test_mistakes_are_explained(project: Path, override: str, words: list[str]) 
 
 
 def test_every_mistake_is_named_at_once(project: Path) -> None:
-    with pytest.raises(config.SettingsError) as caught:
+    with pytest.raises(layers.SettingsError) as caught:
         config.load_settings(overrides=["training.sed=7", "data.taget=x"])
     assert "training.sed" in str(caught.value)
     assert "data.taget" in str(caught.value)
@@ -84,9 +85,9 @@ def test_every_mistake_is_named_at_once(project: Path) -> None:
 def test_a_mistyped_variable_is_not_passed_over(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"{config.PREFIX}TRAINNG__SEED", "7")
+    monkeypatch.setenv(f"{layers.PREFIX}TRAINNG__SEED", "7")
     with pytest.raises(
-        config.SettingsError, match=f"{config.PREFIX}TRAINNG__SEED: trainng: unknown key"
+        layers.SettingsError, match=f"{layers.PREFIX}TRAINNG__SEED: trainng: unknown key"
     ):
         config.load_settings()
 
@@ -97,19 +98,19 @@ def test_a_mistyped_variable_is_not_passed_over(
 )
 def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
     (project / "configs/base.yaml").write_text(content)
-    with pytest.raises(config.SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
+    with pytest.raises(layers.SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
         config.load_settings()
 
 
 def test_an_unknown_environment_lists_those_there_are(project: Path) -> None:
     with pytest.raises(
-        config.SettingsError, match=r"staging.yaml: no such file .*environments here: local"
+        layers.SettingsError, match=r"staging.yaml: no such file .*environments here: local"
     ):
         config.load_settings("staging")
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(project: Path) -> None:
-    with pytest.raises(config.SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+    with pytest.raises(layers.SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
         config.load_settings(overrides=["tracking.uri=https://me:hunter2@example.com"])
     assert "hunter2" not in str(caught.value)
 

@@ -1,0 +1,119 @@
+"""The MLflow store: where it is, opened safely, and its UI."""
+
+import logging
+import os
+import subprocess
+import sys
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import sqlalchemy
+from mlflow import MlflowClient, MlflowException
+
+from .. import privacy
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+SQLITE = "sqlite:///"
+UI_PORT = int(os.environ.get("MLFLOW_PORT", "5000"))
+
+
+class StoreError(Exception):
+    """The MLflow store cannot be used as it is; the message says what to do."""
+
+
+def resolve_uri(configured: str, root: Path) -> str:
+    """Return the tracking address: ``MLFLOW_TRACKING_URI``, else ``configured``, else a file here.
+
+    A relative SQLite path is taken from ``root``, so that every folder reaches the same store.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or f"{SQLITE}mlflow.db"
+    if uri.startswith(SQLITE):
+        return SQLITE + (root / uri.removeprefix(SQLITE)).absolute().as_posix()
+    return uri
+
+
+def open_store(uri: str) -> MlflowClient:
+    """Point MLflow at ``uri`` and return a client; a new SQLite file gets its tables first.
+
+    Processes that create the tables of one SQLite file together ruin it. So they are made in a
+    file of this process, which then takes the name in one step; whoever comes second uses that.
+    """
+    if uri.startswith(SQLITE) and not (path := Path(uri.removeprefix(SQLITE))).exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        try:
+            _check_database(SQLITE + fresh.as_posix())
+            MlflowClient(SQLITE + fresh.as_posix()).search_experiments(max_results=1)
+            with suppress(FileExistsError):
+                os.link(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    if not uri.startswith("http"):
+        _check_database(uri)
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    try:
+        client.search_experiments(max_results=1)
+    except MlflowException as error:
+        raise StoreError(f"{privacy.redact_text(uri)}: {_complaint(error)}") from None
+    return client
+
+
+def connect(settings: "Settings") -> MlflowClient:
+    """Open the store that the configuration and the environment name."""
+    return open_store(resolve_uri(settings.tracking.uri, settings.root))
+
+
+def artifact_location(uri: str, name: str) -> str | None:
+    """Keep a local store's artifacts beside it; MLflow would use the current folder."""
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).parent / "mlruns" / name).as_uri()
+
+
+def run_address(experiment_id: str, run_id: str) -> str:
+    """Return where the MLflow UI shows a run; for a local store, once ``make ui`` runs."""
+    uri = mlflow.get_tracking_uri()
+    base = uri.rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def serve_ui(settings: "Settings") -> None:
+    """Serve the MLflow UI of a store without a server until interrupted."""
+    uri = resolve_uri(settings.tracking.uri, settings.root)
+    if uri.startswith("http"):
+        print(uri)
+        return
+    open_store(uri)
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    command += ["--backend-store-uri", uri, "--port", str(UI_PORT)]
+    # The job runner and its eight processes serve features that this project does not use.
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with suppress(KeyboardInterrupt):
+        subprocess.run(command, env=environment, check=True)
+
+
+def _check_database(uri: str) -> None:
+    """Look once whether a database answers; MLflow itself would try for 100 seconds."""
+    try:
+        sqlalchemy.inspect(sqlalchemy.create_engine(uri)).has_table("experiments")
+    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
+
+
+def _complaint(error: MlflowException) -> str:
+    text = " ".join(str(error).split())
+    if "failed with exception" in text:
+        return "no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
+    if "error code 401" in text:
+        return (
+            "the server wants an account; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    return privacy.redact_text(text)
