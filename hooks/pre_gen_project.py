@@ -177,7 +177,7 @@ def in_uri(uri: str) -> Iterator[str]:
         yield f"has an unknown scheme; begin it with {', '.join(f'{s}://' for s in SCHEMES)}"
     if at and not sqlite and (":" in user or not postgres):
         yield f"holds credentials, which would land in git; {without_credentials(scheme)}"
-    elif any(SECRET.search(key) for key, _ in parse_qsl(query, keep_blank_values=True)):
+    elif any(SECRET.search(key) for key, _ in parse_qsl(query)):
         yield f"holds a password or token, which would land in git; {without_credentials(scheme)}"
     elif query and not postgres:
         yield "has a query (what follows the ?), which only postgresql:// takes; remove it"
