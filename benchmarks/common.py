@@ -17,6 +17,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "my-ml-project"  # what the default answers of cookiecutter.json name
 PACKAGE = "my_ml_project"
+DONT_COMPILE = "PYTHONDONTWRITEBYTECODE"
 
 
 @contextmanager
@@ -24,10 +25,10 @@ def workspace() -> Iterator[Path]:
     """Yield a temporary folder that is gone afterwards; meanwhile the environment is the same
     on every machine that measures.
 
-    Nothing of the user's own MLflow, git or Cookiecutter settings, an identity for git, and
-    compiled modules, without which every start of Python takes twice as long.
+    Nothing of the user's own MLflow, git or Cookiecutter settings, nor of the make that runs
+    this; an identity for git; and modules stay compiled, or every start takes twice as long.
     """
-    foreign = ("MLFLOW_", "GIT_", "COOKIECUTTER_", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    foreign = ("MLFLOW_", "GIT_", "COOKIECUTTER_", "MAKE", "MFLAGS", "PYTHONPATH", DONT_COMPILE)
     former = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="cookiecutter-mlflow-") as folder:
         work = Path(folder).resolve()
@@ -38,14 +39,17 @@ def workspace() -> Iterator[Path]:
                 del os.environ[name]
             for role in ("AUTHOR", "COMMITTER"):
                 os.environ[f"GIT_{role}_NAME"] = os.environ[f"GIT_{role}_EMAIL"] = "benchmark"
+            for name in ("TMPDIR", "TEMP", "TMP"):  # Cookiecutter leaves its rendered hooks there
+                os.environ[name] = str(work)
+            tempfile.tempdir = None  # look at the variables again
             os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
             os.environ["COOKIECUTTER_CONFIG"] = str(work / "cookiecutter.yaml")
             os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-            os.environ["UV_COMPILE_BYTECODE"] = "1"
             yield work
         finally:
             os.environ.clear()
             os.environ.update(former)
+            tempfile.tempdir = None
 
 
 def run(command: Sequence[object], cwd: Path, **variables: str) -> str:
@@ -82,7 +86,7 @@ def project_python(project: Path, given: Path | None = None) -> Path:
     run([*uv, "venv", "--quiet", "--python", sys.executable, venv], project)
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     install = [*uv, "pip", "install", "--quiet", "--python", python]
-    run([*install, "--requirements", "requirements.txt"], project)
+    run([*install, "--requirements", "requirements.txt"], project, UV_COMPILE_BYTECODE="1")
     return python
 
 

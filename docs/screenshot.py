@@ -111,15 +111,15 @@ def browser() -> Iterator[webdriver.Chrome]:
             driver.quit()
 
 
-def wait_for_text(driver: webdriver.Chrome, *texts: str) -> None:
-    """Wait until the page shows every one of ``texts``; else say what it shows instead."""
+def wait_for_text(driver: webdriver.Chrome, *texts: str, without: str | None = None) -> None:
+    """Wait until the page shows all of ``texts``, and not ``without``; else say what it shows."""
     end, shown = time.monotonic() + PAGE_SECONDS, ""
     while time.monotonic() < end:
         try:
             shown = driver.find_element(By.TAG_NAME, "body").text
         except (NoSuchElementException, StaleElementReferenceException):
             continue
-        if all(text in shown for text in texts):
+        if all(text in shown for text in texts) and (without is None or without not in shown):
             return
         time.sleep(0.1)
     raise AssertionError(f"{driver.current_url} does not show {texts}, but:\n{shown}")

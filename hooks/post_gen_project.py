@@ -4,27 +4,26 @@ Cookiecutter deletes the project when this fails, so it never does: a step that 
 one line that says why, and the command that does it later.
 """
 
-import base64
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from http.client import HTTPException
-from importlib import import_module, metadata, util
+from importlib import import_module
 from pathlib import Path
 from runpy import run_path
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, getproxies, urlopen
+
+# What only the experiments need is imported where they do: it costs half of a hook without them.
 
 # Data, not code: JSON holds no three quotes in a row, and a raw string keeps its backslashes.
 ANSWERS = r"""
@@ -39,6 +38,7 @@ GIT_PLACES = """
     GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
     GIT_COMMON_DIR GIT_NAMESPACE GIT_PREFIX
 """
+WHO = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
 COMMIT = 'git add -A && git commit -m "First commit"'
 IDENTIFY = 'git config --global user.name "You" && git config --global user.email you@example.com'
 RESTORE = (
@@ -96,6 +96,9 @@ def create_experiments(root: Path, answers: Mapping[str, Any]) -> str:
 
 def check_listening(uri: str) -> None:
     """Notice within seconds that a server is down: MLflow, or fetching it, takes longer."""
+    import socket
+    from urllib.request import getproxies
+
     ports = {"http": 80, "https": 443, "postgresql": 5432}
     try:
         parts = urlsplit(uri)
@@ -134,6 +137,8 @@ def has_mlflow(locked: str, uri: str) -> bool:
     Another minor version would make SQLite tables that the project's MLflow cannot open; behind
     a server any of the same major version will do.
     """
+    from importlib import metadata, util
+
     try:
         version = metadata.version("mlflow")
     except metadata.PackageNotFoundError:
@@ -190,6 +195,10 @@ def through_rest(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
 
 def call(uri: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the server's answer, also when it is one of MLflow's error codes."""
+    from http.client import HTTPException
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     scheme, _, rest = uri.partition("://")
     userinfo, _, place = rest.rpartition("@")
     try:
@@ -216,13 +225,15 @@ def call(uri: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str
 
 def authorization(userinfo: str) -> str:
     """Return the header for the credentials that MLflow itself would take."""
+    from base64 import b64encode
+
     name, password, token = (
         os.environ.get(f"MLFLOW_TRACKING_{part}") for part in ("USERNAME", "PASSWORD", "TOKEN")
     )
     if token and not (name and password):
         return f"Bearer {token}"
     pair = f"{name}:{password}" if name and password else userinfo
-    return f"Basic {base64.b64encode(pair.encode()).decode()}" if pair else ""
+    return f"Basic {b64encode(pair.encode()).decode()}" if pair else ""
 
 
 def start_repository(root: Path, answers: Mapping[str, Any]) -> str:
@@ -235,7 +246,9 @@ def start_repository(root: Path, answers: Mapping[str, Any]) -> str:
     environment = {k: v for k, v in os.environ.items() if k not in GIT_PLACES.split()}
 
     def git(*arguments: str, **more: str) -> tuple[int, str, str]:
-        return run(["git", *arguments], GIT, root, {**environment, **more})
+        # Otherwise git would make an address up from the names of user and machine.
+        command = ["git", "-c", "user.useConfigOnly=true", *arguments]
+        return run(command, GIT, root, {**environment, **more})
 
     code, top, complaint = git("rev-parse", "--show-toplevel", LC_ALL="C")
     if code == 0:
@@ -247,13 +260,11 @@ def start_repository(root: Path, answers: Mapping[str, Any]) -> str:
     for step in (
         ["init", "--quiet"],
         ["symbolic-ref", "HEAD", "refs/heads/main"],
-        ["-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT"],
-        ["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"],
         ["add", "--all"],
         ["commit", "--quiet", "-m", f"Start from cookiecutter-mlflow {version(answers)}"],
     ):
         code, output, complaint = git(*step)
-        if code != 0 and "var" in step:
+        if code != 0 and step[0] == "commit" and any(git("var", who)[0] for who in WHO):
             raise Left("no commit, git does not know who you are", f"{IDENTIFY} && {COMMIT}")
         if code != 0:
             raise Left(f"git {step[0]} said: {last_line(complaint or output)}", remedy)
@@ -278,13 +289,18 @@ def run(
             stderr=errors,
             start_new_session=True,
         )
+        # Not wait(seconds), which polls, and so doubles the time that git takes.
+        alarm, start = threading.Timer(seconds, end, [process]), time.monotonic()
+        alarm.start()
         try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Unusable(f"{Path(command[0]).name} did not finish within {seconds} s") from None
+            process.wait()
         finally:
+            alarm.cancel()
             if process.poll() is None:
                 end(process)
+            alarm.join()
+        if time.monotonic() - start >= seconds:
+            raise Unusable(f"{Path(command[0]).name} did not finish within {seconds} s")
         for file in (output, errors):
             file.seek(0)
         texts = [file.read().decode(errors="replace") for file in (output, errors)]

@@ -20,7 +20,7 @@ IMPORTS = "imports"
 # What is timed, by part; modules without a dot in front are not the project's.
 PARTS = {
     "store: open it, find the experiment": [
-        ".tracking.experiments:open_store",
+        ".tracking.store:open_store",
         ".tracking.experiments:_experiment",
         ".tracking.experiments:_close_abandoned",
     ],

@@ -4,6 +4,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,10 +111,29 @@ def baseline(problem_type: str) -> DummyClassifier | DummyRegressor:
     )
 
 
-def measure(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, float]:
-    """Return the metrics of a fitted model; a metric that these rows do not define is left out."""
-    predicted = model.predict(X)
-    if not is_classifier(model):
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some rows: shape (rows,), and for a classifier that gives
+    probabilities a frame of shape (rows, classes) whose columns are the classes.
+    """
+
+    values: np.ndarray
+    chances: pd.DataFrame | None
+    classification: bool
+
+
+def predict(model: Any, X: pd.DataFrame) -> Predictions:
+    """Return the predictions, made once for all who need them."""
+    chances = None
+    if hasattr(model, "predict_proba"):
+        chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
+    return Predictions(model.predict(X), chances, is_classifier(model))
+
+
+def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:
+    """Return the metrics; one that these rows do not define is left out."""
+    predicted, chances = predictions.values, predictions.chances
+    if not predictions.classification:
         return {
             "rmse": float(metrics.root_mean_squared_error(y, predicted)),
             "mae": float(metrics.mean_absolute_error(y, predicted)),
@@ -126,14 +146,13 @@ def measure(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, float]:
         "recall_macro": metrics.recall_score(y, predicted, average="macro", zero_division=0),
         "f1_macro": metrics.f1_score(y, predicted, average="macro", zero_division=0),
     }
-    if hasattr(model, "predict_proba") and set(y) == set(model.classes_):
-        chances = model.predict_proba(X)
-        values["log_loss"] = metrics.log_loss(y, chances, labels=model.classes_)
-        if len(model.classes_) == 2:
-            values["roc_auc"] = metrics.roc_auc_score(y == model.classes_[1], chances[:, 1])
+    if chances is not None and set(y) == set(chances):
+        values["log_loss"] = metrics.log_loss(y, chances, labels=chances.columns)
+        if chances.shape[1] == 2:
+            values["roc_auc"] = metrics.roc_auc_score(y == chances.columns[1], chances.iloc[:, 1])
         else:
             values["roc_auc"] = metrics.roc_auc_score(
-                y, chances, multi_class="ovr", labels=model.classes_
+                y, chances, multi_class="ovr", labels=chances.columns
             )
     return {name: float(value) for name, value in values.items()}
 

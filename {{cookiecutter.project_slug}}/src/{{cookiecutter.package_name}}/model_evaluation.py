@@ -47,11 +47,13 @@ def run(settings: Settings, version: Version) -> Evaluated:
         dummy = estimators.baseline(settings.problem_type).fit(
             train.drop(columns=manifest.target), train[manifest.target]
         )
-        metrics, baseline = estimators.measure(model, X, y), estimators.measure(dummy, X, y)
+        predictions = estimators.predict(model, X)
+        metrics = estimators.measure(y, predictions)
+        baseline = estimators.measure(y, estimators.predict(dummy, X))
         figures = {f"test_{name}": value for name, value in metrics.items()}
         figures |= {f"baseline_{name}": value for name, value in baseline.items()}
         recording.log_metrics_efficiently(figures, dataset=dataset, model_id=version.model_id)
-        for name, figure in plots.performance(model, X, y).items():
+        for name, figure in plots.performance(y, predictions).items():
             recording.log_figure(figure, f"plots/{name}.png")
         _explain(settings, model, X, y)
         documentation.document_model(

@@ -55,7 +55,7 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
         for name, split in (("train", train), ("validation", validation)):
             dataset = versioning.log_data_version(manifest, name, split, folder)
         X, y = estimators.features(validation, manifest.target), validation[manifest.target]
-        metrics = estimators.measure(pipeline, X, y)
+        metrics = estimators.measure(y, estimators.predict(pipeline, X))
         named = {f"validation_{name}": value for name, value in metrics.items()}
         recording.log_metrics_efficiently(named, dataset=dataset, model_id=model.model_id)
         version = versions.register_challenger(model, settings.project.name, tags)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed, and none is opened
@@ -11,7 +12,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.base import is_classifier
 from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import (
@@ -20,6 +20,8 @@ from sklearn.metrics import (
     PredictionErrorDisplay,
     RocCurveDisplay,
 )
+
+from .estimators import Predictions
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
@@ -33,47 +35,42 @@ class Importance:
     figure: Figure
 
 
-def performance(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, Figure]:
-    """Return the plots that suit the model, by name."""
-    if is_classifier(model):
-        return _classification(model, X, y)
-    predicted = model.predict(X)
-    return {
-        kind: _prediction_error(y, predicted, kind)
-        for kind in ("residual_vs_predicted", "actual_vs_predicted")
-    }
+def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
+    """Return the plots that suit the predictions, by name."""
+    if predictions.classification:
+        return _classification(y, predictions)
+    kinds = ("residual_vs_predicted", "actual_vs_predicted")
+    return {kind: _prediction_error(y, predictions.values, kind) for kind in kinds}
 
 
 def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:
     """Return permutation importance (Breiman, 2001) on the given rows."""
-    found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0)
+    with joblib.parallel_config(backend="threading", n_jobs=-1):
+        found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0)
     order = np.argsort(found.importances_mean)
-    figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * min(len(order), 30)), layout="constrained")
     shown = order[-30:]
-    axes.boxplot(
-        found.importances[shown].T, orientation="horizontal", tick_labels=list(X.columns[shown])
-    )
+    figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * len(shown)), layout="constrained")
+    mean, deviation = found.importances_mean[shown], found.importances_std[shown]
+    axes.barh(X.columns[shown], mean, xerr=deviation)
     axes.set(
-        title=f"Permutation importance on {len(X)} test rows", xlabel="Loss of score when shuffled"
+        title=f"Permutation importance, {len(X)} test rows", xlabel="Loss of score if shuffled"
     )
     return Importance(
         {str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}, figure
     )
 
 
-def _classification(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, Figure]:
+def _classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
     figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
     ConfusionMatrixDisplay.from_predictions(
-        y, model.predict(X), ax=axes, xticks_rotation="vertical", colorbar=False
+        y, predictions.values, ax=axes, xticks_rotation="vertical", colorbar=False
     )
-    figures = {"confusion_matrix": figure}
-    if not hasattr(model, "predict_proba"):
+    figures, chances = {"confusion_matrix": figure}, predictions.chances
+    if chances is None:
         return figures
-    chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=y.index)
     # With two classes the second one's curve says it all.
-    frequent = (
-        y.value_counts().index[:MAX_CURVES] if len(model.classes_) > 2 else model.classes_[1:]
-    )
+    frequent = y.value_counts().index[:MAX_CURVES]
+    shown = frequent if chances.shape[1] > 2 else chances.columns[1:]
     curves = {
         "roc": RocCurveDisplay,
         "precision_recall": PrecisionRecallDisplay,
@@ -81,7 +78,7 @@ def _classification(model: Any, X: pd.DataFrame, y: pd.Series) -> dict[str, Figu
     }
     for name, display in curves.items():
         figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
-        for label in frequent:
+        for label in shown:
             if (y == label).nunique() == 2:
                 options = {"n_bins": 10} if name == "calibration" else {}
                 display.from_predictions(

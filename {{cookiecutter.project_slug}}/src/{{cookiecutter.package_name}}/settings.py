@@ -108,8 +108,8 @@ class Evaluation(Section):
     """What evaluation may cost."""
 
     importance_columns: int = Field(default=200, ge=0)
-    importance_rows: int = Field(default=1000, ge=1)
-    importance_repeats: int = Field(default=5, ge=1)
+    importance_rows: int = Field(default=500, ge=1)
+    importance_repeats: int = Field(default=3, ge=1)
 
 
 class Settings(BaseSettings):

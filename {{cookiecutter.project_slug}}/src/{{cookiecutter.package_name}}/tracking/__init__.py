@@ -21,7 +21,7 @@ def experiment_name(project: str, phase: str) -> str:
 def experiment_tags(project: str, phase: str, template_version: str) -> dict[str, str]:
     """Return the tags of an experiment, its description (``mlflow.note.content``) included."""
     return {
-        "mlflow.note.content": f"**{project}**: {PHASES[phase]}",
+        "mlflow.note.content": PHASES[phase],
         "project": project,
         "phase": phase,
         "template_version": template_version,

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import random
 import subprocess
+from contextlib import suppress
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,15 +66,15 @@ def model_requirements(estimator: object) -> list[str]:
     """Return the installed versions of what a saved pipeline needs, as exact requirements."""
     names = set(MODEL_REQUIREMENTS)
     module = type(estimator).__module__.partition(".")[0]
-    if module != __package__.partition(".")[0]:  # this project's own code travels with the model
+    # This project's own code travels with the model; looking through all packages takes a while.
+    if module not in {"sklearn", __package__.partition(".")[0]}:
         names.update(packages_distributions().get(module, ()))
     return [f"{name}=={version(name)}" for name in sorted(names)]
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        command = ["git", "-C", str(root), *arguments]
+    command = ["git", "-C", str(root), *arguments]
+    with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+        return done.stdout.strip()
+    return None

@@ -1,0 +1,83 @@
+"""What a user sees of a rendered project in the MLflow UI, in a real browser."""
+
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import TEMPLATE
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+
+sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
+import screenshot
+
+NAMES = {
+    "my-ml-project/data-preparation",
+    "my-ml-project/hyperparameter-tuning",
+    "my-ml-project/model-training",
+    "my-ml-project/model-evaluation",
+    "my-ml-project/model-deployment",
+    "my-ml-project/model-monitoring",
+}
+lacking = screenshot.missing()
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(bool(lacking), reason=f"not installed: {' and '.join(lacking)}"),
+    # The pages are the same for each kind of problem.
+    pytest.mark.parametrize("problem_type", ["classification"], indirect=True, scope="session"),
+]
+
+
+@pytest.fixture(scope="module")
+def address(pipeline_project: Path, project_python: Path) -> Iterator[str]:
+    """Return where an MLflow server shows a project whose pipeline has run."""
+    with screenshot.server(project_python, pipeline_project) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Chrome]:
+    """Return a browser."""
+    with screenshot.browser() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def phases(pipeline_project: Path) -> dict[str, str]:
+    """Return what the rendered project says of each of its phases."""
+    tracking = pipeline_project / "src" / "my_ml_project" / "tracking" / "__init__.py"
+    return dict(runpy.run_path(str(tracking))["PHASES"])
+
+
+def test_the_list_shows_the_experiments_with_their_descriptions(
+    driver: Chrome, address: str, phases: dict[str, str]
+) -> None:
+    driver.get(f"{address}/#/experiments")
+    screenshot.wait_for_text(driver, *NAMES, *phases.values())
+    assert set(screenshot.experiment_names(driver)) == NAMES | {"Default"}
+
+
+def test_the_page_of_an_experiment_shows_its_description(
+    driver: Chrome, address: str, phases: dict[str, str]
+) -> None:
+    driver.get(f"{address}/#/experiments")
+    screenshot.wait_for_text(driver, *NAMES)
+    driver.find_element(By.LINK_TEXT, "my-ml-project/model-training").click()
+    # The list shows it too: the name of another experiment tells the pages apart.
+    screenshot.wait_for_text(driver, phases["model-training"], without=phases["model-deployment"])
+    assert "/#/experiments/" in driver.current_url
+
+
+def test_the_page_of_the_version_shows_its_metrics_beside_the_baseline(
+    driver: Chrome, address: str
+) -> None:
+    driver.get(f"{address}/#/models/my-ml-project/versions/1")
+    screenshot.wait_for_text(driver, "challenger", "RandomForestClassifier")
+    table = driver.find_element(By.XPATH, "//table[.//th[text()='baseline']]")
+    rows = [row.text.split() for row in table.find_elements(By.TAG_NAME, "tr")[1:]]
+    metrics = {name: (float(model), float(baseline)) for name, model, baseline in rows}
+    model, baseline = metrics["accuracy"]
+    assert 0.9 < model <= 1
+    assert 0.3 < baseline < 0.6
