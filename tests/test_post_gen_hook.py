@@ -242,6 +242,8 @@ def assert_described(found: dict[str, dict[str, str]], project: str) -> None:
         phase = name.removeprefix(f"{project}/")
         assert tags["project"] == project
         assert tags["phase"] == phase
+        assert tags["template_version"] == "0.1.0"
+        assert len(tags["mlflow.note.content"]) > 30
     assert len({tags["mlflow.note.content"] for tags in found.values()}) == len(PHASES)
 
 
