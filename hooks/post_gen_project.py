@@ -121,10 +121,8 @@ def ways(root: Path, answers: Mapping[str, Any]) -> Iterator[tuple[list[str], in
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     if uv := shutil.which("uv", path=os.pathsep.join(places)):
         say("Experiments: uv fetches MLflow for them, unless its cache has it")
-        oldest = str(answers["python_version"])
-        suits = sys.version_info >= tuple(int(part) for part in oldest.split("."))
-        command = [uv, "run", "--quiet", "--isolated", "--no-project"]
-        command += ["--python", sys.executable if suits else oldest]
+        # On the Python at hand, though the project's own may be newer: uv would download that.
+        command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
         command += ["--with-requirements", "requirements.txt", "python"]
         yield [*command, *program, "mlflow"], THROUGH_UV
     if is_server(uri):

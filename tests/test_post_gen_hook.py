@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import shlex
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -312,7 +313,10 @@ def test_through_mlflow_in_the_interpreter_and_deleted(
 def test_through_uv(
     project: Path, bare_python: Path, project_python: Path, run_hook: Hook, uv: Path
 ) -> None:
-    outcome = run_hook(project, bare_python, {"PATH": str(uv.parent)}, create_experiments=True)
+    """Also where the project asks for a newer Python than Cookiecutter's: none is downloaded."""
+    alone = {"PATH": str(uv.parent), "UV_PYTHON_DOWNLOADS": "never"}
+    given = {"create_experiments": True, "python_version": "3.14"}
+    outcome = run_hook(project, bare_python, alone, **given)
     assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
     uri = f"sqlite:///{(project / 'mlflow.db').as_posix()}"
     assert_described(in_store(project_python, uri), "churn")
@@ -627,6 +631,24 @@ def test_rest_gives_its_credentials_to_no_other_host(
     assert set(seen) == {None}
 
 
+def test_a_server_behind_a_proxy_is_reached_through_it(
+    project: Path, bare_python: Path, run_hook: Hook, nowhere: str
+) -> None:
+    """No direct connection may be asked for: this host can only be known to the proxy."""
+    asked: list[str] = []
+
+    def forward(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        reply(handler, 200, b"{}")
+
+    with http_server(forward) as proxy:
+        environment = {"PATH": nowhere, "http_proxy": proxy, "no_proxy": ""}
+        given = {"create_experiments": True, "tracking_uri": "http://mlflow.invalid:5000"}
+        outcome = run_hook(project, bare_python, environment, **given)
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert set(asked) == {"http://mlflow.invalid:5000/api/2.0/mlflow/experiments/create"}
+
+
 @pytest.mark.parametrize(
     ("installed", "uri", "fits"),
     [
@@ -716,7 +738,9 @@ def test_git_that_is_absent(project: Path, bare_python: Path, run_hook: Hook, no
 
 
 def test_git_that_does_not_know_the_user(project: Path, run_hook: Hook) -> None:
-    line = run_hook(project, sys.executable, init_git=True).line("Git")
+    """Git must not make one up, as it may from the names of the user and the machine."""
+    made_up = {"EMAIL": "root@localhost"}
+    line = run_hook(project, sys.executable, made_up, init_git=True).line("Git")
     assert "left undone: no commit, git does not know who you are. Later: git config" in line
     assert line.endswith('git add -A && git commit -m "First commit"')
     assert git(project, "symbolic-ref", "HEAD") == "refs/heads/main"
@@ -839,6 +863,16 @@ def test_what_takes_too_long_is_ended_with_its_children(
     with pytest.raises(post_hook.Unusable, match="did not finish within 3 s"):
         post_hook.run([sys.executable, "-c", child], 3, tmp_path, os.environ)
     assert time.monotonic() - start < 15
+    assert ends(int((tmp_path / "pid").read_text(encoding="utf-8")))
+
+
+@posix
+def test_an_interrupted_hook_leaves_nothing_running(post_hook: ModuleType, tmp_path: Path) -> None:
+    interrupt = threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        post_hook.run(["sh", "-c", "echo $$ > pid; exec sleep 60"], 60, tmp_path, os.environ)
+    interrupt.join()
     assert ends(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
 

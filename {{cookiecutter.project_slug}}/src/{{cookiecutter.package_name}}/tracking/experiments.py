@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -126,11 +125,22 @@ def _close_abandoned(client: MlflowClient, experiment: Experiment) -> None:
     for run in client.search_runs(
         [experiment.experiment_id], f"{running} AND tags.process LIKE '{host}:%'"
     ):
-        pid = int(run.data.tags["process"].rpartition(":")[2])
-        if not Path("/proc/self").exists() or Path(f"/proc/{pid}").exists():
+        if _is_alive(int(run.data.tags["process"].rpartition(":")[2])):
             continue
         client.set_tag(run.info.run_id, "failure_reason", "the process was killed")
         client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there, asking would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _project_run(client: MlflowClient, experiment: Experiment) -> str | None:
