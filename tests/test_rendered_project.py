@@ -16,6 +16,9 @@ import pytest
 from conftest import TEMPLATE, Render, RunProject
 from cookiecutter.main import cookiecutter
 
+sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
+import screenshot
+
 ASK = Path(__file__).with_name("ask_mlflow.py")
 STAGES = ["data-preparation", "model-training", "model-evaluation"]
 LONG = "a" * 60
@@ -392,3 +395,18 @@ def test_the_pipeline_runs_on_postgresql(
         assert not (project / "mlflow.db").exists()
     finally:
         database.cleanup()
+
+
+def test_the_pipeline_runs_against_a_server(
+    render: Render, run_project: RunProject, project_python: Path, tmp_path: Path
+) -> None:
+    project, served = render(), tmp_path / "served"
+    served.mkdir()
+    with screenshot.server(project_python, served) as address:
+        done = run_project(project, "my_ml_project", "run", MLFLOW_TRACKING_URI=address)
+        assert done.returncode == 0, done.stderr
+        answer = ask(project, project_python, address)
+    assert {run["status"] for run in stages(answer)} == {"FINISHED"}
+    assert len(answer["version"]["predictions"]) == 5  # its files came back from the server
+    assert done.stdout.count(f"{address}/#/experiments/") == 3
+    assert not (project / "mlflow.db").exists()

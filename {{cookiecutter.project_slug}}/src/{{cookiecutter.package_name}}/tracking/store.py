@@ -50,8 +50,7 @@ def open_store(uri: str) -> MlflowClient:
         try:
             _check_database(SQLITE + fresh.as_posix())
             MlflowClient(SQLITE + fresh.as_posix()).search_experiments(max_results=1)
-            with suppress(FileExistsError):
-                os.link(fresh, path)
+            _take_name(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
     if not uri.startswith("http"):
@@ -97,6 +96,17 @@ def serve_ui(settings: "Settings") -> None:
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
         subprocess.run(command, env=environment, check=True)
+
+
+def _take_name(fresh: Path, path: Path) -> None:
+    """Give ``fresh`` the name ``path``, unless another process was first."""
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            fresh.replace(path)
 
 
 def _check_database(uri: str) -> None:
