@@ -17,7 +17,11 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "my-ml-project"  # what the default answers of cookiecutter.json name
 PACKAGE = "my_ml_project"
-DONT_COMPILE = "PYTHONDONTWRITEBYTECODE"
+FOREIGN = (
+    *("MLFLOW_", "GIT_", "COOKIECUTTER_", "MAKE", "MFLAGS"),
+    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
+)
+IDENTITY = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
 
 
 @contextmanager
@@ -28,23 +32,26 @@ def workspace() -> Iterator[Path]:
     Nothing of the user's own MLflow, git or Cookiecutter settings, nor of the make that runs
     this; an identity for git; and modules stay compiled, or every start takes twice as long.
     """
-    foreign = ("MLFLOW_", "GIT_", "COOKIECUTTER_", "MAKE", "MFLAGS", "PYTHONPATH", DONT_COMPILE)
     former = dict(os.environ)
     with tempfile.TemporaryDirectory(prefix="cookiecutter-mlflow-") as folder:
         work = Path(folder).resolve()
         places = {"replay_dir": f"{work}/replay", "cookiecutters_dir": f"{work}/cookiecutters"}
         (work / "cookiecutter.yaml").write_text(json.dumps(places), encoding="utf-8")
+        fixed = {
+            **dict.fromkeys(IDENTITY, "benchmark"),
+            **dict.fromkeys(
+                ("TMPDIR", "TEMP", "TMP"), str(work)
+            ),  # Cookiecutter leaves files there
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "COOKIECUTTER_CONFIG": str(work / "cookiecutter.yaml"),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+        }
         try:
-            for name in [name for name in os.environ if name.startswith(foreign)]:
-                del os.environ[name]
-            for role in ("AUTHOR", "COMMITTER"):
-                os.environ[f"GIT_{role}_NAME"] = os.environ[f"GIT_{role}_EMAIL"] = "benchmark"
-            for name in ("TMPDIR", "TEMP", "TMP"):  # Cookiecutter leaves its rendered hooks there
-                os.environ[name] = str(work)
+            os.environ.clear()
+            os.environ.update(
+                {k: v for k, v in former.items() if not k.startswith(FOREIGN)}, **fixed
+            )
             tempfile.tempdir = None  # look at the variables again
-            os.environ["GIT_CONFIG_GLOBAL"] = os.devnull
-            os.environ["COOKIECUTTER_CONFIG"] = str(work / "cookiecutter.yaml")
-            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
             yield work
         finally:
             os.environ.clear()

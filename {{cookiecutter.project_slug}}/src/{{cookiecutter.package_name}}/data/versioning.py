@@ -111,8 +111,8 @@ def write(
 ) -> Manifest:
     """Write the splits as Parquet under ``folder/<version>`` and name them in the manifest.
 
-    The version is a hash over the splits' hashes. Readers see the old manifest or the new one: the tables are
-    written under a temporary name, and the manifest is replaced last.
+    The version is a hash over the splits' hashes. Readers see the old manifest or the new one:
+    the tables are written under a temporary name, and the manifest is replaced last.
     """
     hashes = {name: content_hash(table) for name, table in splits.items()}
     version = xxhash.xxh3_64_hexdigest(json.dumps(hashes, sort_keys=True).encode())

@@ -52,7 +52,8 @@ def open_store(uri: str) -> MlflowClient:
             MlflowClient(SQLITE + fresh.as_posix()).search_experiments(max_results=1)
             _take_name(fresh, path)
         finally:
-            fresh.unlink(missing_ok=True)
+            with suppress(OSError):  # gone, or on Windows still open
+                fresh.unlink()
     if not uri.startswith("http"):
         _check_database(uri)
     mlflow.set_tracking_uri(uri)
@@ -112,7 +113,8 @@ def _take_name(fresh: Path, path: Path) -> None:
 def _check_database(uri: str) -> None:
     """Look once whether a database answers; MLflow itself would try for 100 seconds."""
     try:
-        sqlalchemy.inspect(sqlalchemy.create_engine(uri)).has_table("experiments")
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        sqlalchemy.inspect(engine).has_table("experiments")
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
         reason = " ".join(str(getattr(error, "orig", error)).split())
         raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
