@@ -17,10 +17,8 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "my-ml-project"  # what the default answers of cookiecutter.json name
 PACKAGE = "my_ml_project"
-FOREIGN = (
-    *("MLFLOW_", "GIT_", "COOKIECUTTER_", "MAKE", "MFLAGS"),
-    *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"),
-)
+DONT_COMPILE = "PYTHONDONTWRITEBYTECODE"
+FOREIGN = ("MLFLOW_", "GIT_", "COOKIECUTTER_", "MAKE", "MFLAGS", "PYTHONPATH", DONT_COMPILE)
 IDENTITY = [f"GIT_{role}_{what}" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")]
 
 
@@ -39,18 +37,16 @@ def workspace() -> Iterator[Path]:
         (work / "cookiecutter.yaml").write_text(json.dumps(places), encoding="utf-8")
         fixed = {
             **dict.fromkeys(IDENTITY, "benchmark"),
-            **dict.fromkeys(
-                ("TMPDIR", "TEMP", "TMP"), str(work)
-            ),  # Cookiecutter leaves files there
+            # Cookiecutter leaves the hooks that it rendered there.
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(work)),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "COOKIECUTTER_CONFIG": str(work / "cookiecutter.yaml"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
         try:
+            kept = {key: value for key, value in former.items() if not key.startswith(FOREIGN)}
             os.environ.clear()
-            os.environ.update(
-                {k: v for k, v in former.items() if not k.startswith(FOREIGN)}, **fixed
-            )
+            os.environ.update(kept | fixed)
             tempfile.tempdir = None  # look at the variables again
             yield work
         finally:

@@ -177,7 +177,8 @@ def trusted_types(pipeline: Pipeline, also: Sequence[str]) -> list[str]:
     strange = [name for name in found if name.partition(".")[0] not in own and name not in also]
     if strange:
         raise EstimatorError(
-            f"training.trusted_types: the model holds {', '.join(strange)}; list them there if you trust them"
+            f"training.trusted_types: the model holds {', '.join(strange)}; "
+            "list them there if you trust them"
         )
     return found
 

@@ -60,7 +60,8 @@ def _override(text: str) -> Layer:
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise SettingsError(
-            f"--set {privacy.redact_text(text)}: write it as dotted.key=value, such as training.seed=7"
+            f"--set {privacy.redact_text(text)}: write it as dotted.key=value, "
+            "such as training.seed=7"
         )
     return "--set", _nested("--set", key.strip(), value)
 
@@ -132,7 +133,8 @@ def _explain(error: dict[str, Any], model: type[BaseModel], origins: dict[str, s
     match error["type"]:
         case "extra_forbidden":
             allowed = list(_fields(model, parents))
-            return f"{place}: {key}: unknown key; allowed: {', '.join(allowed)}{_guess(last, allowed, parents)}"
+            guess = _guess(last, allowed, parents)
+            return f"{place}: {key}: unknown key; allowed: {', '.join(allowed)}{guess}"
         case "missing":
             return f"configs/base.yaml: {key}: missing; give it a value"
         case "literal_error":
@@ -140,7 +142,8 @@ def _explain(error: dict[str, Any], model: type[BaseModel], origins: dict[str, s
                 text.strip("' ")
                 for text in error["ctx"]["expected"].replace(" or ", ",").split(",")
             ]
-            return f"{place}: {key}: allowed: {', '.join(allowed)}{_got(key, error)}{_guess(str(error['input']), allowed)}"
+            hints = _got(key, error) + _guess(str(error["input"]), allowed)
+            return f"{place}: {key}: allowed: {', '.join(allowed)}{hints}"
         case "model_type" | "dict_type":
             inner = ", ".join(_fields(model, parts))
             return f"{place}: {key}: must be a mapping{f' with the keys {inner}' if inner else ''}"

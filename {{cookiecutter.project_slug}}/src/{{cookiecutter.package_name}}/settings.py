@@ -54,7 +54,8 @@ class Tracking(Section):
     def _no_password(cls, uri: str) -> str:
         if urlsplit(uri).password:
             raise ValueError(
-                "holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PGPASSWORD for PostgreSQL)"
+                "holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+                "(PGPASSWORD for PostgreSQL)"
             )
         return uri
 

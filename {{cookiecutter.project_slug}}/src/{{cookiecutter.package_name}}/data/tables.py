@@ -41,7 +41,8 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         raise TableError(f"{path}: the file is empty") from None
     except UnicodeDecodeError as error:
         raise TableError(
-            f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not {error.encoding.upper()}; "
+            f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not "
+            f"{error.encoding.upper()}; "
             "save the file as UTF-8, or set data.encoding (such as latin-1)"
         ) from None
     except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError) as error:
@@ -52,7 +53,8 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
     for column in table.select_dtypes("number"):
         if infinite := int(np.isinf(table[column]).sum()):
             raise TableError(
-                f"{path}: column {column!r} holds infinity in {infinite} rows; leave those cells empty"
+                f"{path}: column {column!r} holds infinity in {infinite} rows; "
+                "leave those cells empty"
             )
     return with_dates(table)
 
@@ -116,7 +118,8 @@ def split(table: pd.DataFrame, settings: Data) -> dict[str, pd.DataFrame]:
     how = settings.split
     if how.column is not None and table[how.column].isna().any():
         raise TableError(
-            f"data.split.column: {how.column!r} has missing values; fill them or leave those rows out"
+            f"data.split.column: {how.column!r} has missing values; "
+            "fill them or leave those rows out"
         )
     try:
         parts = _positions(table, settings.target, how)

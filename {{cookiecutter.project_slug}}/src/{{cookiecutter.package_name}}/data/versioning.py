@@ -182,7 +182,8 @@ def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
     found = content_hash(table)
     if found != split.hash:
         raise VersionError(
-            f"{path}: changed since it was prepared: expected {split.hash}, found {found}; run `prepare` again"
+            f"{path}: changed since it was prepared: expected {split.hash}, found {found}; "
+            "run `prepare` again"
         )
     return table
 
