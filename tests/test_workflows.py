@@ -128,7 +128,8 @@ def test_pre_commit_lets_a_new_project_pass_and_stops_what_it_should(
 ) -> None:
     project = render()
     (project / ".venv").symlink_to(project_python.parents[1], target_is_directory=True)
-    (project / ".venv" / "installed").touch()
+    for stamp in ("uv", "installed"):  # in the order in which make looks at their age
+        (project / ".venv" / stamp).touch()
 
     def pre_commit() -> subprocess.CompletedProcess[str]:
         subprocess.run(["git", "add", "--all", "--force", "."], cwd=project, check=True)

@@ -3,6 +3,8 @@
 Each command imports what it needs by itself, so that ``--help`` answers at once.
 """
 
+from __future__ import annotations
+
 import signal
 import sys
 from collections.abc import Callable
@@ -25,7 +27,7 @@ app.add_typer(settings_app, name="settings")
 console = Console()
 
 Env = Annotated[
-    str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml.  [default: local]")
+    str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml; local by default.")
 ]
 Set = Annotated[
     list[str] | None,
@@ -41,7 +43,7 @@ def command(
 ) -> Callable[..., Callable[..., None]]:
     """Make a command of a function that takes the settings."""
 
-    def register(action: Callable[["Settings"], None]) -> Callable[..., None]:
+    def register(action: Callable[[Settings], None]) -> Callable[..., None]:
         def run(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
             from .settings import load_settings
 
@@ -54,7 +56,7 @@ def command(
 
 
 @command()
-def run(settings: "Settings") -> None:
+def run(settings: Settings) -> None:
     """Run the whole pipeline: prepare, train, evaluate."""
     from . import pipeline
 
@@ -62,7 +64,7 @@ def run(settings: "Settings") -> None:
 
 
 @command()
-def prepare(settings: "Settings") -> None:
+def prepare(settings: Settings) -> None:
     """Turn the raw file into split, versioned tables."""
     from . import data_preparation
 
@@ -72,7 +74,7 @@ def prepare(settings: "Settings") -> None:
 
 
 @command()
-def train(settings: "Settings") -> None:
+def train(settings: Settings) -> None:
     """Fit the configured estimator on the prepared data and register it."""
     from . import model_training
     from .data import versioning
@@ -105,7 +107,7 @@ def evaluate(
 
 
 @command(name="experiments")
-def create_experiments(settings: "Settings") -> None:
+def create_experiments(settings: Settings) -> None:
     """Create the project's MLflow experiments where they do not exist."""
     from .tracking import experiments, store
 
@@ -117,7 +119,7 @@ def create_experiments(settings: "Settings") -> None:
 
 
 @command()
-def ui(settings: "Settings") -> None:
+def ui(settings: Settings) -> None:
     """Open the MLflow UI of a local store (variable MLFLOW_PORT, default 5000)."""
     from .tracking import store
 
@@ -125,7 +127,7 @@ def ui(settings: "Settings") -> None:
 
 
 @command(settings_app)
-def show(settings: "Settings") -> None:
+def show(settings: Settings) -> None:
     """Print the effective values and the layer each came from, secrets masked."""
     from rich.table import Column, Table
 

@@ -5,7 +5,7 @@ import importlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ class EstimatorError(Exception):
 class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn each date into year, month, day of the week and days since 1970; missing stays so."""
 
-    def fit(self, X: pd.DataFrame, y: object = None) -> "DateParts":
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn nothing but the columns' names."""
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self

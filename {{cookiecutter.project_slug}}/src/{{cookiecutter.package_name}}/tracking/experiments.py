@@ -1,5 +1,7 @@
 """The experiments, one a phase, and the run that each stage is."""
 
+from __future__ import annotations
+
 import os
 import socket
 import uuid
@@ -56,7 +58,7 @@ def create_hierarchy(project: str, tracking_uri: str, template_version: str) -> 
 
 @contextmanager
 def stage_run(
-    settings: "Settings",
+    settings: Settings,
     phase: str,
     *,
     pipeline_id: str | None = None,
@@ -100,7 +102,7 @@ def stage_run(
             raise
 
 
-def _experiment(client: MlflowClient, settings: "Settings", phase: str) -> Experiment:
+def _experiment(client: MlflowClient, settings: Settings, phase: str) -> Experiment:
     name = experiment_name(settings.project.name, phase)
     found = client.get_experiment_by_name(name)
     if found is None:

@@ -1,5 +1,7 @@
 """The only way into MLflow: everything logged is redacted, batched and within its limits."""
 
+from __future__ import annotations
+
 import re
 import time
 import warnings
@@ -7,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+from mlflow import MlflowException
 from mlflow.entities import Metric
 
 from .. import privacy
@@ -42,7 +45,7 @@ def set_tags(tags: Mapping[str, Any]) -> None:
 def log_metrics_efficiently(
     metrics: Mapping[str, float | Sequence[float]],
     *,
-    dataset: "Dataset | None" = None,
+    dataset: Dataset | None = None,
     model_id: str | None = None,
 ) -> None:
     """Log metrics in as few requests as MLflow allows.
@@ -76,7 +79,7 @@ def log_dict(values: Mapping[str, Any], path: str) -> None:
     mlflow.log_dict(privacy.redact(values), path)
 
 
-def log_figure(figure: "Figure", path: str) -> None:
+def log_figure(figure: Figure, path: str) -> None:
     """Log a figure as an image and close it."""
     import matplotlib.pyplot as plt
 
@@ -86,12 +89,16 @@ def log_figure(figure: "Figure", path: str) -> None:
     plt.close(figure)
 
 
-def log_input(dataset: "Dataset", context: str) -> None:
+def log_input(dataset: Dataset, context: str) -> None:
     """Log the data that the run read, as an MLflow dataset input."""
-    mlflow.log_input(dataset, context)
+    try:
+        mlflow.log_input(dataset, context)
+    except MlflowException:
+        # Another process was recording the same data at this moment; by now it is known.
+        mlflow.log_input(dataset, context)
 
 
-def log_sklearn_model(model: object, example: "pd.DataFrame", **options: Any) -> "ModelInfo":
+def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> ModelInfo:
     """Log a scikit-learn model with a redacted input example; see ``mlflow.sklearn.log_model``."""
     import mlflow.sklearn
 

@@ -1,5 +1,7 @@
 """What it takes to run the same thing again: seeds, the commit, the exact requirements."""
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import random
@@ -39,7 +41,7 @@ def set_seeds(seed: int) -> None:
     recording.log_params({"random_seed": seed})
 
 
-def load_and_log_config(settings: "Settings | None" = None) -> "Settings":
+def load_and_log_config(settings: Settings | None = None) -> Settings:
     """Log the configuration to the active run: flattened, redacted, as one batch.
 
     Without ``settings`` the effective configuration is loaded first, as a notebook would.

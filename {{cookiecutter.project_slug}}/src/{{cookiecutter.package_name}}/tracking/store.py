@@ -1,5 +1,7 @@
 """The MLflow store: where it is, opened safely, and its UI."""
 
+from __future__ import annotations
+
 import logging
 import os
 import subprocess
@@ -65,7 +67,7 @@ def open_store(uri: str) -> MlflowClient:
     return client
 
 
-def connect(settings: "Settings") -> MlflowClient:
+def connect(settings: Settings) -> MlflowClient:
     """Open the store that the configuration and the environment name."""
     return open_store(resolve_uri(settings.tracking.uri, settings.root))
 
@@ -84,7 +86,7 @@ def run_address(experiment_id: str, run_id: str) -> str:
     return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def serve_ui(settings: "Settings") -> None:
+def serve_ui(settings: Settings) -> None:
     """Serve the MLflow UI of a store without a server until interrupted."""
     uri = resolve_uri(settings.tracking.uri, settings.root)
     if uri.startswith("http"):
