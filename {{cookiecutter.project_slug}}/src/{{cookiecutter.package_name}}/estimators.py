@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import joblib
 import numpy as np
 import pandas as pd
 import skops.io
@@ -122,12 +123,18 @@ class Predictions:
     classification: bool
 
 
+def all_cores() -> joblib.parallel_config:
+    """Let scikit-learn use every core where ``n_jobs`` leaves it open; results stay the same."""
+    return joblib.parallel_config(backend="threading", n_jobs=-1)
+
+
 def predict(model: Any, X: pd.DataFrame) -> Predictions:
     """Return the predictions, made once for all who need them."""
     chances = None
-    if hasattr(model, "predict_proba"):
-        chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
-    return Predictions(model.predict(X), chances, is_classifier(model))
+    with all_cores():
+        if hasattr(model, "predict_proba"):
+            chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
+        return Predictions(model.predict(X), chances, is_classifier(model))
 
 
 def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:

@@ -43,7 +43,8 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
         pipeline = estimators.build(
             training.estimator, training.params, training.seed, X, settings.problem_type
         )
-        pipeline.fit(X, y)
+        with estimators.all_cores():
+            pipeline.fit(X, y)
         model = recording.log_sklearn_model(
             pipeline,
             X.head(5),

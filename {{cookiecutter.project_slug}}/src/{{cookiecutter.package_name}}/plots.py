@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed, and none is opened
@@ -21,7 +20,7 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
-from .estimators import Predictions
+from .estimators import Predictions, all_cores
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
@@ -45,7 +44,7 @@ def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
 
 def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:
     """Return permutation importance (Breiman, 2001) on the given rows."""
-    with joblib.parallel_config(backend="threading", n_jobs=-1):
+    with all_cores():
         found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0)
     order = np.argsort(found.importances_mean)
     shown = order[-30:]
