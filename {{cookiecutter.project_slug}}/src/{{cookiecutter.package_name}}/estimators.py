@@ -124,17 +124,20 @@ class Predictions:
 
 
 def all_cores() -> joblib.parallel_config:
-    """Let scikit-learn use every core where ``n_jobs`` leaves it open; results stay the same."""
+    """Let scikit-learn use every core where ``n_jobs`` leaves it open.
+
+    For fitting, which gives the same model. Not for predicting: a forest then adds up its trees in
+    any order, and probabilities differ in the last digit from run to run.
+    """
     return joblib.parallel_config(backend="threading", n_jobs=-1)
 
 
 def predict(model: Any, X: pd.DataFrame) -> Predictions:
     """Return the predictions, made once for all who need them."""
     chances = None
-    with all_cores():
-        if hasattr(model, "predict_proba"):
-            chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
-        return Predictions(model.predict(X), chances, is_classifier(model))
+    if hasattr(model, "predict_proba"):
+        chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
+    return Predictions(model.predict(X), chances, is_classifier(model))
 
 
 def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed, and none is opened
@@ -20,7 +21,7 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
-from .estimators import Predictions, all_cores
+from .estimators import Predictions
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
@@ -44,8 +45,9 @@ def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
 
 def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:
     """Return permutation importance (Breiman, 2001) on the given rows."""
-    with all_cores():
-        found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0)
+    # Threads share the model; a column is a task, so each prediction stays in one of them.
+    with joblib.parallel_config(backend="threading"):
+        found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0, n_jobs=-1)
     order = np.argsort(found.importances_mean)
     shown = order[-30:]
     figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * len(shown)), layout="constrained")
