@@ -1,4 +1,4 @@
-"""The only way into MLflow: everything logged is redacted, batched and within its limits."""
+"""The only way into MLflow: parameters, tags and dictionaries are redacted, batched, within limits."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def log_input(dataset: Dataset, context: str) -> None:
 
 
 def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> ModelInfo:
-    """Log a scikit-learn model with a redacted input example; see ``mlflow.sklearn.log_model``."""
+    """Log a scikit-learn model; ``example`` is stored with it as it is, real rows included."""
     import mlflow.sklearn
 
     info: ModelInfo = mlflow.sklearn.log_model(
