@@ -1,4 +1,4 @@
-"""The only way into MLflow: parameters, tags and dictionaries are redacted, batched, within limits."""
+"""The only way into MLflow: redacted (all but the input example), batched, within its limits."""
 
 from __future__ import annotations
 
