@@ -18,7 +18,7 @@ FLOORS = (
     {"data"},
     {"tracking"},
     {"plots"},
-    {"estimators", "pins", "settings"},
+    {"compute", "estimators", "pins", "settings"},
     {"layers"},
     {"privacy"},
     {"__init__"},

@@ -48,6 +48,7 @@ def test_mlflow_has_what_the_pipeline_promised(
     assert {run["status"] for run in runs} == {"FINISHED"}
     for tag in ("pipeline_id", "data_version", "git_commit", "environment"):
         assert len({run["tags"][tag] for run in runs}) == 1, tag
+    assert trained["tags"]["packages"] == "as locked"
     assert trained["tags"]["upstream_run_id"] == prepared["id"]
     assert evaluated["tags"]["upstream_run_id"] == trained["id"]
     head = ["git", "-C", str(pipeline_project), "rev-parse", "HEAD"]
@@ -66,6 +67,8 @@ def test_mlflow_has_what_the_pipeline_promised(
         assert 0.6 < metrics["test_r2"] < 0.95
     assert trained["inputs"] == [prepared["params"][f"{n}_hash"] for n in ("train", "validation")]
     assert evaluated["inputs"] == [prepared["params"]["test_hash"]]
+    assert prepared["metrics"] == {"raw_quality_score": 1, "prepared_quality_score": 1}
+    assert {"quality", "lineage", "data", "manifest.json"} <= set(prepared["artifacts"])
     assert {"plots", "permutation_importance.json"} <= set(evaluated["artifacts"])
 
     version = answer["version"]
@@ -170,7 +173,7 @@ def test_the_lock_resolves_from_wheels(
     [("classification", "grade", "load_wine"), ("regression", "grade", "load_diabetes")],
     indirect=["problem_type"],
 )
-def test_a_users_table_needs_nothing_but_its_target(
+def test_a_users_table_needs_its_target_and_drafted_expectations(
     render: Render,
     run_project: RunProject,
     project_python: Path,
@@ -189,8 +192,13 @@ def test_a_users_table_needs_nothing_but_its_target(
     text = base.read_text(encoding="utf-8")
     base.write_text(text.replace(f"target: {old}", f"target: {target}"), encoding="utf-8")
     done = run_project(project, "my_ml_project", "run")
+    assert done.returncode == 1
+    assert "quality suggest --force" in done.stderr
+    done = run_project(project, "my_ml_project", "quality", "suggest", "--force")
     assert done.returncode == 0, done.stderr
-    metrics = stages(ask(project, project_python))[2]["metrics"]
+    done = run_project(project, "my_ml_project", "run")
+    assert done.returncode == 0, done.stderr
+    metrics = ask(project, project_python)["runs"][-1]["metrics"]
     if problem_type == "classification":
         assert metrics["test_accuracy"] > 0.85
     else:
@@ -241,6 +249,8 @@ def killable(render: Render, project_python: Path) -> tuple[Path, dict[str, str]
         "t.to_csv('data/raw/penguins.csv', index=False)"
     )
     subprocess.run([str(project_python), "-c", code], cwd=project, check=True)
+    for suite in (project / "configs/expectations").iterdir():
+        suite.write_text("- expect_column_values_to_not_be_null: {column: species}\n")
     return project, {**os.environ, "PYTHONPATH": str(project / "src")}
 
 

@@ -74,6 +74,10 @@ def project(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/base.yaml").write_text(yaml.safe_dump(configuration))
     (tmp_path / "configs/local.yaml").write_text("{}")
+    (tmp_path / "configs/expectations").mkdir()
+    for name in ("raw", "prepared"):
+        suite = "- expect_table_row_count_to_be_between: {min_value: 1}\n"
+        (tmp_path / f"configs/expectations/{name}.yaml").write_text(suite)
     (tmp_path / "data/raw").mkdir(parents=True)
     table.to_csv(tmp_path / "data/raw/table.csv", index=False)
     shutil.copy(empty_store, tmp_path / "mlflow.db")

@@ -5,16 +5,21 @@ Each command imports what it needs by itself, so that ``--help`` answers at once
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
+import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
     from .settings import Settings
+else:
+    Settings = object  # so that annotations can be evaluated without the import
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,8 +27,13 @@ app = typer.Typer(
     add_completion=False,
     help=__doc__.splitlines()[0],
 )
-settings_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
-app.add_typer(settings_app, name="settings")
+data_app, quality_app, lineage_app, settings_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(4)
+)
+app.add_typer(data_app, name="data", help="Look at the versions of the prepared data.")
+app.add_typer(quality_app, name="quality", help="What the data must look like.")
+app.add_typer(lineage_app, name="lineage", help="Where a model came from.")
+app.add_typer(settings_app, name="settings", help="Look at the configuration.")
 console = Console()
 
 Env = Annotated[
@@ -38,19 +48,29 @@ Set = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def command(
-    group: typer.Typer = app, name: str | None = None
-) -> Callable[..., Callable[..., None]]:
-    """Make a command of a function that takes the settings."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Action = Callable[..., None]
 
-    def register(action: Callable[[Settings], None]) -> Callable[..., None]:
-        def run(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
+
+def _common(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
+    """Stand for the options that every command takes."""
+
+
+def command(group: typer.Typer = app, name: str | None = None) -> Callable[[Action], Action]:
+    """Make a command of a function that takes the settings, and then its own arguments."""
+
+    def register(action: Action) -> Action:
+        def run(env: Env, set_: Set, debug: Debug, **arguments: Any) -> None:
             from .settings import load_settings
 
-            _readable(debug, lambda: action(load_settings(env, set_ or [])))
+            _readable(debug, lambda: action(load_settings(env, set_ or []), **arguments))
 
+        _, *own = inspect.signature(action, eval_str=True).parameters.values()
+        parameters = [*own, *inspect.signature(_common, eval_str=True).parameters.values()]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
         group.command(name or action.__name__, help=action.__doc__)(run)
-        return run
+        return action
 
     return register
 
@@ -84,26 +104,126 @@ def train(settings: Settings) -> None:
     console.print(f"registered {version.name} version {version.number} (challenger)")
 
 
-@app.command()
+@command()
 def evaluate(
+    settings: Settings,
     version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
-    env: Env = None,
-    set_: Set = None,
-    debug: Debug = False,
 ) -> None:
     """Measure a model version on the test split."""
     from . import model_evaluation, pipeline
     from .registry import versions
-    from .settings import load_settings
     from .tracking import store
 
-    def action() -> None:
-        settings = load_settings(env, set_ or [])
-        store.connect(settings)
-        found = versions.find(settings.project.name, version)
-        pipeline.report(model_evaluation.run(settings, found), console)
+    store.connect(settings)
+    found = versions.find(settings.project.name, version)
+    pipeline.report(model_evaluation.run(settings, found), console)
 
-    _readable(debug, action)
+
+@command(data_app, "show")
+def show_data(
+    settings: Settings,
+    version: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
+) -> None:
+    """Show a version of the prepared data: its source, splits, columns and notes."""
+    from .data import versioning
+
+    folder = settings.path(settings.data.processed)
+    manifest = versioning.load_manifest(folder, version)
+    lines = {
+        "version": manifest.version,
+        "source": f"{manifest.source.path}, {manifest.source.rows} rows",
+        "sha256": manifest.source.sha256,
+        "target": manifest.target,
+        "run": manifest.run_id,
+        **{f"{n} split": f"{s.rows} rows, {s.hash}" for n, s in manifest.splits.items()},
+        **{f"column {name}": kind for name, kind in manifest.columns.items()},
+        **{f"note {number}": note for number, note in enumerate(manifest.notes, 1)},
+        "versions here": ", ".join(versioning.versions(folder)),
+    }
+    _table(["", ""], [[key, value] for key, value in lines.items()], header=False)
+
+
+@command(data_app)
+def verify(
+    settings: Settings,
+    version: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
+) -> None:
+    """Compare the raw and the prepared files with the hashes in the manifest."""
+    from .data import versioning
+
+    folder = settings.path(settings.data.processed)
+    manifest = versioning.load_manifest(folder, version)
+    raw = settings.path(Path(manifest.source.path))
+    checks = versioning.verify(manifest, folder, raw)
+    for check in checks:
+        found = f", found {check.found}" if check.status == "changed" else ""
+        line = f"{check.status:<8} {check.file}: SHA-256 {check.expected}{found}"
+        console.print(line, markup=False, soft_wrap=True)
+    if any(check.status != "ok" for check in checks):
+        raise versioning.VersionError(
+            f"data version {manifest.version} is not what was recorded; run `prepare` for the raw "
+            "file as it is now, or bring back the files as they were"
+        )
+
+
+@command(data_app)
+def diff(
+    settings: Settings,
+    old: Annotated[str, typer.Argument(help="A data version.")],
+    new: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
+    key: Annotated[str, typer.Option(help="The column that tells rows apart; data.key.")] = "",
+    json: Json = False,
+) -> None:
+    """Compare two data versions: columns, rows added, removed and changed, values."""
+    from .data import comparison, versioning
+
+    folder = settings.path(settings.data.processed)
+    before, after = (
+        versioning.read_all(versioning.load_manifest(folder, version), folder)
+        for version in (old, new)
+    )
+    found = comparison.compare(before, after, key or settings.data.key)
+    if json:
+        _json(found.as_dict())
+    for line in () if json else found.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@command(quality_app)
+def suggest(
+    settings: Settings,
+    force: Annotated[bool, typer.Option("--force", help="Replace suites that exist.")] = False,
+) -> None:
+    """Draft the expectation suites from the data, for a person to edit."""
+    from . import data_preparation
+
+    for path in data_preparation.suggest(settings, force):
+        console.print(f"drafted {path}: read it, and edit what is not meant", soft_wrap=True)
+
+
+@command(lineage_app, "show")
+def show_lineage(
+    settings: Settings,
+    model: Annotated[
+        str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION; the challenger by default.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Walk from a model version back to the raw file; say what is missing or has changed."""
+    from .registry import provenance, versions
+    from .tracking import store
+
+    store.connect(settings)
+    links = provenance.trace(settings, versions.parse(model, settings.project.name))
+    if json:
+        _json(provenance.as_dict(links))
+        return
+    rows = [
+        [link.status, link.name, "\n".join([*([link.problem] if link.problem else []), *facts])]
+        for link in links
+        for facts in [[f"{key}: {value}" for key, value in link.facts.items()]]
+    ]
+    _table(["", "link", "what is known"], rows)
 
 
 @command(name="experiments")
@@ -126,30 +246,44 @@ def ui(settings: Settings) -> None:
     store.serve_ui(settings)
 
 
-@command(settings_app)
-def show(settings: Settings) -> None:
+@command(settings_app, "show")
+def show_settings(settings: Settings) -> None:
     """Print the effective values and the layer each came from, secrets masked."""
-    from rich.table import Column, Table
+    rows = [[key, repr(value), settings.origin(key)] for key, value in settings.flat().items()]
+    _table(["key", "value", "from"], rows)
 
-    table = Table(
-        *(Column(heading, overflow="fold") for heading in ("key", "value", "from")), box=None
-    )
-    for key, value in settings.flat().items():
-        table.add_row(key, repr(value), settings.origin(key))
-    console.print(table, markup=False)
+
+def _table(headings: list[str], rows: list[list[str]], header: bool = True) -> None:
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    columns = [Column(heading, overflow="fold") for heading in headings]
+    table = Table(*columns, box=None, show_header=header)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _json(value: object) -> None:
+    import json
+
+    from . import privacy
+
+    typer.echo(json.dumps(privacy.redact(value), indent=2, ensure_ascii=False, default=str))
 
 
 def _readable(debug: bool, action: Callable[[], None]) -> None:
-    """Run ``action``; an error becomes one readable line and exit code 1."""
+    """Run ``action``; an error becomes a readable line (or its traceback) and exit code 1."""
     # Without this, SIGTERM would end the process with its run left RUNNING.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         action()
-    except Exception as error:
-        if debug:
-            raise
+    except Exception as error:  # noqa: BLE001  a person reads it
         from . import privacy
 
+        if debug:
+            typer.echo(privacy.redact_text(traceback.format_exc()), err=True)
+            raise typer.Exit(1) from None
         known = type(error).__module__.startswith(f"{__package__}.")
         text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
         for line in privacy.redact_text(text).splitlines():

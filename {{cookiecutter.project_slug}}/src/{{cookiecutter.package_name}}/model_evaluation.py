@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from sklearn.pipeline import Pipeline
 
 from . import estimators, plots
-from .data import versioning
+from .data import lineage, versioning
+from .data.lineage import Transformation
 from .registry.versions import Version
 from .settings import Settings
 from .tracking import documentation, experiments, recording
@@ -41,7 +42,12 @@ def run(settings: Settings, version: Version) -> Evaluated:
         )
         manifest = versioning.load_manifest(folder, version.data_version)
         train, test = (versioning.read_split(manifest, name, folder) for name in ("train", "test"))
-        dataset = versioning.log_data_version(manifest, "test", test, folder)
+        measured_on = versioning.log_data_version(
+            test,
+            "test",
+            source=str(folder / manifest.splits["test"].file),
+            sample_rows=settings.privacy.sample_rows,
+        )
         X, y = estimators.features(test, manifest.target), test[manifest.target]
         model = mlflow.sklearn.load_model(version.uri)
         dummy = estimators.baseline(settings.problem_type).fit(
@@ -52,7 +58,9 @@ def run(settings: Settings, version: Version) -> Evaluated:
         baseline = estimators.measure(y, estimators.predict(dummy, X))
         figures = {f"test_{name}": value for name, value in metrics.items()}
         figures |= {f"baseline_{name}": value for name, value in baseline.items()}
-        recording.log_metrics_efficiently(figures, dataset=dataset, model_id=version.model_id)
+        recording.log_metrics_efficiently(
+            figures, dataset=measured_on.dataset, model_id=version.model_id
+        )
         for name, figure in plots.performance(y, predictions).items():
             recording.log_figure(figure, f"plots/{name}.png")
         _explain(settings, model, X, y)
@@ -62,6 +70,11 @@ def run(settings: Settings, version: Version) -> Evaluated:
             version.number,
             _description(settings, manifest, metrics, baseline),
             metrics,
+        )
+        lineage.track_data_lineage(
+            {"test": measured_on.facts(), f"{version.name}/{version.number}": {"uri": version.uri}},
+            [Transformation("predict and measure", len(test), len(test))],
+            {"metrics": metrics},
         )
         return Evaluated(version, metrics, baseline, stage.address)
 

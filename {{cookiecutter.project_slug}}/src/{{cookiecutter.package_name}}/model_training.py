@@ -6,7 +6,8 @@ from pathlib import Path
 from sklearn.pipeline import Pipeline
 
 from . import estimators
-from .data import versioning
+from .data import lineage, versioning
+from .data.lineage import Transformation
 from .data.versioning import Manifest
 from .registry import versions
 from .registry.versions import Version
@@ -36,9 +37,19 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
         reproducibility.set_seeds(training.seed)
         tags = {"data_version": manifest.version, "pipeline_id": manifest.pipeline_id}
         recording.set_tags(tags)
+        reproducibility.log_environment(settings.root)
         train, validation = (
             versioning.read_split(manifest, name, folder) for name in ("train", "validation")
         )
+        read = {
+            name: versioning.log_data_version(
+                table,
+                name,
+                source=str(folder / manifest.splits[name].file),
+                sample_rows=settings.privacy.sample_rows,
+            )
+            for name, table in (("train", train), ("validation", validation))
+        }
         X, y = estimators.features(train, manifest.target), train[manifest.target]
         pipeline = estimators.build(
             training.estimator, training.params, training.seed, X, settings.problem_type
@@ -53,14 +64,22 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             code_paths=_code_paths(pipeline),
             skops_trusted_types=estimators.trusted_types(pipeline, training.trusted_types),
         )
-        for name, split in (("train", train), ("validation", validation)):
-            dataset = versioning.log_data_version(manifest, name, split, folder)
         X, y = estimators.features(validation, manifest.target), validation[manifest.target]
         metrics = estimators.measure(y, estimators.predict(pipeline, X))
         named = {f"validation_{name}": value for name, value in metrics.items()}
-        recording.log_metrics_efficiently(named, dataset=dataset, model_id=model.model_id)
+        recording.log_metrics_efficiently(
+            named, dataset=read["validation"].dataset, model_id=model.model_id
+        )
         version = versions.register_challenger(model, settings.project.name, tags)
         recording.set_tags({"model_version": f"{version.name}/{version.number}"})
+        lineage.track_data_lineage(
+            {name: table.facts() for name, table in read.items()},
+            [
+                Transformation("fit", len(train), len(train), [training.estimator]),
+                Transformation("validate", len(validation), len(validation)),
+            ],
+            {f"{version.name}/{version.number}": {"model_id": model.model_id}},
+        )
         return Trained(version, metrics, stage.address)
 
 

@@ -6,7 +6,7 @@ A later layer wins, key by key. Whatever is wrong is reported with the layer it 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -86,13 +86,45 @@ class Data(Section):
     separator: str = ","
     target: str
     drop: list[str] = []
+    key: str | None = None
     processed: Path = Path("data/processed")
     split: Split = Split()
+
+    @field_validator("raw", mode="before")
+    @classmethod
+    def _is_a_file(cls, raw: object) -> object:
+        if "://" in str(raw):
+            raise ValueError("is an address; fetch the file, and name it by its path")
+        return raw
 
     @model_validator(mode="after")
     def _target_stays(self) -> Self:
         if self.target in self.drop:
             raise ValueError(f"the target {self.target!r} cannot be dropped")
+        return self
+
+
+class Privacy(Section):
+    """What becomes of columns that hold personal data, and what else is never written."""
+
+    drop: list[str] = []
+    mask: list[str] = []
+    pseudonymise: list[str] = []
+    keep: list[str] = []
+    fields: list[str] = []
+    sample_rows: int = Field(default=5, ge=0, le=1000)
+
+    @property
+    def policies(self) -> dict[str, privacy.Policy]:
+        """Return the policy of each column that has one."""
+        policies: tuple[privacy.Policy, ...] = get_args(privacy.Policy)
+        return {column: policy for policy in policies for column in getattr(self, policy)}
+
+    @model_validator(mode="after")
+    def _one_policy_a_column(self) -> Self:
+        named = [*self.drop, *self.mask, *self.pseudonymise, *self.keep]
+        if twice := sorted({column for column in named if named.count(column) > 1}):
+            raise ValueError(f"two policies for {', '.join(twice)}; keep one")
         return self
 
 
@@ -122,12 +154,21 @@ class Settings(BaseSettings):
     problem_type: Literal["classification", "regression"]
     tracking: Tracking = Tracking()
     data: Data
+    privacy: Privacy = Privacy()
     training: Training
     evaluation: Evaluation = Evaluation()
 
     _environment: str = PrivateAttr(DEFAULT_ENVIRONMENT)
     _root: Path = PrivateAttr()
     _origins: dict[str, str] = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _target_can_be_learned(self) -> Self:
+        if self.privacy.policies.get(self.data.target) in ("drop", "mask"):
+            raise ValueError(
+                f"privacy: the target {self.data.target!r} cannot be dropped or masked"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -201,4 +242,5 @@ def load_settings(environment: str | None = None, overrides: Sequence[str] = ())
     except ValidationError as error:
         raise layering.explain(error, Settings, origins) from None
     settings._environment, settings._root, settings._origins = environment, root, origins
+    privacy.configure(settings.privacy.fields, settings.privacy.keep)
     return settings

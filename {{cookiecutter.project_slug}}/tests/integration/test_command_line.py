@@ -1,5 +1,6 @@
 """What a person sees: one readable line for each failure, and a run that says why."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -125,7 +127,94 @@ def test_a_deleted_experiment_is_reported_with_the_remedy(project: Path) -> None
 
 def test_debug_shows_the_traceback(project: Path) -> None:
     done = run(cli.app, ["run", "--debug", "--set", "data.target=nothing"])
-    assert type(done.exception).__name__ == "TableError"
+    assert done.exit_code == 1
+    assert "Traceback" in done.stderr
+    assert "TableError: data.target: no column 'nothing'" in done.stderr
+
+
+def test_data_commands_show_verify_and_compare_versions(project: Path) -> None:
+    assert "no prepared data; run `prepare`" in run(cli.app, ["data", "show"]).stderr
+    assert run(cli.app, ["prepare"]).exit_code == 0
+    shown = run(cli.app, ["data", "show"])
+    assert shown.exit_code == 0, shown.output
+    first = shown.stdout.split()[1]
+    for word in ("data/raw/table.csv, 240 rows", "train split", "168 rows", "column colour"):
+        assert word in shown.stdout
+    assert run(cli.app, ["data", "verify"]).stdout.count("ok ") == 4
+
+    raw = project / "data/raw/table.csv"
+    table = pd.read_csv(raw).assign(number=range(240))
+    table.loc[3, "colour"] = "pink"
+    table.iloc[1:].to_csv(raw, index=False)
+    verified = run(cli.app, ["data", "verify"])
+    assert verified.exit_code == 1
+    assert f"changed  {raw}: SHA-256" in verified.stdout
+    assert f"data version {first} is not what was recorded" in verified.stderr
+    assert run(cli.app, ["prepare"]).exit_code == 0
+    assert run(cli.app, ["data", "verify"]).exit_code == 0
+    done = run(cli.app, ["data", "diff", first])
+    assert done.exit_code == 0, done.output
+    for word in ("number", "pink", "240", "239"):
+        assert word in done.stdout
+    found = json.loads(run(cli.app, ["data", "diff", first, "--json"]).stdout)
+    assert found["added_columns"] == {"number": "int64"}
+    assert found["rows"] == [240, 239]
+
+    missing = run(cli.app, ["data", "diff", first, "--key", "nothing"])
+    assert missing.exit_code == 1
+    assert "nothing" in missing.stderr
+    assert f"there are: {first}, " in run(cli.app, ["data", "diff", "nothing"]).stderr
+    next((project / "data/processed" / first).glob("test.parquet")).write_bytes(b"PAR1")
+    assert "changed since it was prepared" in run(cli.app, ["data", "diff", first]).stderr
+
+
+def test_versions_with_a_key_are_compared_row_by_row(project: Path) -> None:
+    raw = project / "data/raw/table.csv"
+    table = pd.read_csv(raw).assign(number=range(240))
+    table.to_csv(raw, index=False)
+    assert run(cli.app, ["prepare"]).exit_code == 0
+    first = run(cli.app, ["data", "show"]).stdout.split()[1]
+    table.loc[3, "count"] = 99
+    table.iloc[1:].to_csv(raw, index=False)
+    assert run(cli.app, ["prepare"]).exit_code == 0
+    command = ["data", "diff", first, "--json", "--set", "data.key=number"]
+    found = json.loads(run(cli.app, command).stdout)
+    counts = [found[f"{what}_rows"] for what in ("added", "removed", "changed")]
+    assert counts == [0, 1, 1]
+    assert {change["column"]: change["cells"] for change in found["changed_columns"]}["count"] == 1
+
+
+def test_quality_is_drafted_checked_and_stops_the_pipeline(project: Path) -> None:
+    folder = project / "configs/expectations"
+    refused = run(cli.app, ["quality", "suggest"])
+    assert refused.exit_code == 1
+    assert "--force" in refused.stderr
+    for suite in folder.glob("*.yaml"):
+        suite.unlink()
+    missing = run(cli.app, ["run"])
+    assert missing.exit_code == 1
+    assert "quality suggest" in missing.stderr
+    assert run(cli.app, ["quality", "suggest"]).exit_code == 0
+    assert {path.name for path in folder.iterdir()} == {"raw.yaml", "prepared.yaml"}
+    assert run(cli.app, ["run"]).exit_code == 0
+
+    raw = folder / "raw.yaml"
+    drafted = raw.read_text()
+    entry = "- expect_column_values_to_be_between: {column: count, max_value: 3}\n"
+    raw.write_text(f"{drafted}{entry}  severity: warning\n")
+    warned = run(cli.app, ["run"])
+    assert warned.exit_code == 0, warned.output
+    assert "note: column 'count': expected" in warned.stdout
+    raw.write_text(f"{drafted}{entry}")
+    before = (project / "data/processed/manifest.json").read_text()
+    failed = run(cli.app, ["run"])
+    assert failed.exit_code == 1
+    assert "data/raw/table.csv" in failed.stderr
+    assert "column 'count': expected" in failed.stderr
+    assert (project / "data/processed/manifest.json").read_text() == before
+    status, reason = last_run(config.load_settings(), "data-preparation")
+    assert status == "FAILED"
+    assert "column 'count': expected" in reason
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -1,13 +1,18 @@
-"""The content hash sees every change, and prepared data that changed is refused."""
+"""Prepared data is found again as it was written, and refused when a byte of it changed."""
 
-from collections.abc import Callable
+import re
 from pathlib import Path
+from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 
-from {{ cookiecutter.package_name }}.data import versioning
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }}.data import hashing, versioning
+from {{ cookiecutter.package_name }}.tracking import store
 
 SOURCE = versioning.Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, rows=1)
 
@@ -15,42 +20,6 @@ SOURCE = versioning.Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, 
 def prepared(folder: Path, table: pd.DataFrame) -> versioning.Manifest:
     splits = {"train": table, "validation": table.head(20), "test": table.tail(20)}
     return versioning.write(splits, folder, SOURCE, [], "label", run_id="r", pipeline_id="p")
-
-
-def test_the_hash_survives_copies_and_parquet(table: pd.DataFrame, tmp_path: Path) -> None:
-    table.to_parquet(tmp_path / "table.parquet")
-    halves = pd.concat([table.head(100), table.iloc[100:]])
-    for same in (table.copy(), halves, pd.read_parquet(tmp_path / "table.parquet")):
-        assert versioning.content_hash(same) == versioning.content_hash(table)
-
-
-CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "a number": lambda t: t.assign(price=t["price"].where(t.index != 239, t["price"] + 1e-12)),
-    "a text": lambda t: t.assign(colour=t["colour"].where(t.index != 239, "pink")),
-    "a gap": lambda t: t.assign(colour=t["colour"].mask(t.index == 239)),
-    "a date": lambda t: t.assign(seen=t["seen"].where(t.index != 239, pd.Timestamp(0))),
-    "a flag": lambda t: t.assign(active=t["active"] ^ (t.index == 239)),
-    "a type": lambda t: t.assign(count=t["count"].astype("float64")),
-    "a name": lambda t: t.rename(columns={"size": "Size"}),
-    "the order of columns": lambda t: t[t.columns[::-1]],
-    "the order of rows": lambda t: t.iloc[::-1],
-    "text for numbers": lambda t: t.assign(count=t["count"].astype(str)),
-    "missing for 'nan'": lambda t: t.assign(colour=t["colour"].fillna("nan")),
-    "where one text ends": lambda t: t.assign(
-        colour=t["colour"].replace({"red": "re", "green": "dgreen"})
-    ),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
-def test_the_hash_sees(change: Callable[[pd.DataFrame], pd.DataFrame], table: pd.DataFrame) -> None:
-    assert versioning.content_hash(change(table)) != versioning.content_hash(table)
-
-
-def test_equal_numbers_hash_equally() -> None:
-    first = pd.DataFrame({"a": [0.0, np.nan]})
-    second = pd.DataFrame({"a": [-0.0, -np.nan]})
-    assert versioning.content_hash(first) == versioning.content_hash(second)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path, table: pd.DataFrame) -> None:
@@ -63,40 +32,95 @@ def test_what_was_written_is_read_back(tmp_path: Path, table: pd.DataFrame) -> N
     assert versioning.load_manifest(tmp_path, manifest.version) == manifest  # kept
 
 
-def test_changed_data_is_refused(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_one_changed_byte_is_refused(tmp_path: Path, table: pd.DataFrame) -> None:
     manifest = prepared(tmp_path, table)
     path = tmp_path / manifest.splits["test"].file
-    table.head(20).to_parquet(path)
-    with pytest.raises(
-        versioning.VersionError, match=r"changed since it was prepared: expected \w+, found \w+"
-    ):
-        versioning.read_split(manifest, "test", tmp_path)
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(versioning.VersionError, match="cannot be read"):
-        versioning.read_split(manifest, "test", tmp_path)
+    whole = path.read_bytes()
+    for place in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        found = hashing.file_hash(path)
+        expected = manifest.splits["test"].sha256
+        message = f"{path}: changed since it was prepared: expected SHA-256 {expected}, "
+        message += f"found {found}; run `prepare` again"
+        with pytest.raises(versioning.VersionError, match=re.escape(message)):
+            versioning.read_split(manifest, "test", tmp_path)
     path.unlink()
     with pytest.raises(versioning.VersionError, match="missing; run `prepare` again"):
         versioning.read_split(manifest, "test", tmp_path)
 
 
-def test_a_missing_or_broken_manifest_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(versioning.VersionError, match="no prepared data"):
+def test_an_edited_manifest_is_refused(tmp_path: Path, table: pd.DataFrame) -> None:
+    manifest = prepared(tmp_path, table)
+    path = tmp_path / versioning.MANIFEST
+    other = manifest.splits["train"].hash.translate(str.maketrans("0123456789", "1234567890"))
+    path.write_text(path.read_text().replace(manifest.splits["train"].hash, other))
+    with pytest.raises(versioning.VersionError, match="edited since it was written"):
         versioning.load_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"version": ')
+    path.write_text("{")
     with pytest.raises(versioning.VersionError, match="not a manifest"):
         versioning.load_manifest(tmp_path)
+    with pytest.raises(versioning.VersionError, match=f"there are: {manifest.version}"):
+        versioning.load_manifest(tmp_path, "nothing")
 
 
-def test_a_failed_write_leaves_the_last_version(
-    tmp_path: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+def test_verify_names_each_file(tmp_path: Path, table: pd.DataFrame) -> None:
+    raw = tmp_path / "table.csv"
+    table.to_csv(raw)
+    source = versioning.describe_source(raw, Path("table.csv"), len(table))
+    splits = {"train": table, "validation": table.head(20), "test": table.tail(20)}
+    manifest = versioning.write(splits, tmp_path, source, [], "label", run_id="r", pipeline_id="p")
+
+    def statuses() -> list[str]:
+        return [check.status for check in versioning.verify(manifest, tmp_path, raw)]
+
+    assert statuses() == ["ok"] * 4
+    raw.write_text("size\n1\n")
+    (tmp_path / manifest.splits["validation"].file).unlink()
+    assert statuses() == ["changed", "ok", "missing", "ok"]
+
+
+def logged(settings: config.Settings, table: pd.DataFrame, **options: Any) -> Run:
+    client = store.connect(settings)
+    with mlflow.start_run() as run:
+        versioning.log_data_version(table, "train", source="data/train.parquet", **options)
+    return client.get_run(run.info.run_id)
+
+
+def test_a_version_is_logged_with_shape_schema_sample_and_source(
+    settings: config.Settings, table: pd.DataFrame
 ) -> None:
-    manifest = prepared(tmp_path, table)
+    run = logged(settings, table.assign(email="ann@example.org"), policies={"customer": "mask"})
+    assert run.data.params == {
+        "train_hash": hashing.content_hash(table.assign(email="ann@example.org")),
+        "train_rows": "240",
+        "train_columns": "9",
+    }
+    assert run.inputs is not None
+    [entry] = run.inputs.dataset_inputs
+    assert entry.dataset.digest == run.data.params["train_hash"]
+    assert "data/train.parquet" in entry.dataset.source
+    assert "colour" in str(entry.dataset.schema)
+    address = f"runs:/{run.info.run_id}/data"
+    schema = mlflow.artifacts.load_dict(f"{address}/train_schema.json")["columns"]
+    assert schema[:2] == [
+        {"name": "size", "type": "float64"},
+        {"name": "count", "type": "int64"},
+    ]
+    sample = mlflow.load_table("data/train_sample.json", run_ids=[run.info.run_id])
+    assert len(sample) == 5
+    assert list(sample["label"]) == list(table["label"].head())
+    assert set(sample["email"]) == set(sample["customer"]) == {"[REDACTED]"}
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", full)
-    with pytest.raises(OSError, match="No space left"):
-        prepared(tmp_path, table.iloc[::-1])
-    assert versioning.load_manifest(tmp_path) == manifest
-    assert not list(tmp_path.glob(".partial-*"))
+def test_a_wide_table_keeps_within_the_limits(settings: config.Settings) -> None:
+    names = [f"a_rather_long_name_of_a_column_{number}" for number in range(5000)]
+    wide = pd.DataFrame(np.ones((20, 5000)), columns=names)
+    run = logged(settings, wide, sample_rows=2)
+    assert run.data.params["train_columns"] == "5000"
+    assert run.inputs is not None
+    assert names[-1] in str(run.inputs.dataset_inputs[0].dataset.schema)
+    run = logged(settings, wide.add_prefix("x" * 200), sample_rows=0)
+    assert run.inputs is not None
+    assert len(run.inputs.dataset_inputs[0].dataset.schema or "") < 1000
+    schema = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/data/train_schema.json")
+    assert len(schema["columns"]) == 5000

@@ -1,5 +1,7 @@
 """Tables: read with clear errors, typed, and split."""
 
+import gzip
+import io
 import re
 import warnings
 from collections.abc import Iterable
@@ -7,12 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from .. import compute, privacy
 from ..settings import Data, Split
 
+PARQUET = (".parquet", ".pq")
 SPLITS = ("train", "validation", "test")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+SMALL_FILE = 32 * 2**20  # bytes; such a file is read without a look at the memory
+PROBE = 2**20  # bytes of a CSV file, and
+PROBE_ROWS = 10_000  # rows of a Parquet file, from which its size in memory is told
+# Measured at the peak: the table as read, cleaned, split and written; and what the CSV parser
+# holds, which is the text and two numbers a cell, in buffers that grow by doubling.
+COPIES, PARSER_COPIES, BYTES_A_CELL = 4.5, 2, 16
 
 
 class TableError(Exception):
@@ -23,11 +34,12 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
     """Read a CSV or Parquet file; text columns that hold ISO 8601 dates become dates.
 
     Raises:
-        TableError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, or
-            has no rows, a duplicate column or an infinite number.
+        TableError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, larger
+            than the memory left, or has no rows, a duplicate column or an infinite number.
     """
     try:
-        if path.suffix in (".parquet", ".pq"):
+        _check_memory(path, settings)
+        if path.suffix in PARQUET:
             table = pd.read_parquet(path)
         elif path.name.endswith((".csv", ".csv.gz")):
             table = _read_csv(path, settings)
@@ -45,7 +57,16 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
             f"{error.encoding.upper()}; "
             "save the file as UTF-8, or set data.encoding (such as latin-1)"
         ) from None
-    except (pd.errors.ParserError, pd.errors.ParserWarning, OSError, ValueError) as error:
+    except (
+        MemoryError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        OSError,
+        ValueError,
+    ) as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            left = compute.available_memory()
+            raise TableError(_too_large(path, "more memory than there is", left)) from None
         raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     _check_names(path, table.columns)
     if table.empty:
@@ -106,11 +127,18 @@ def prepare(
     return table.reset_index(drop=True), notes
 
 
-def split(table: pd.DataFrame, settings: Data) -> dict[str, pd.DataFrame]:
+def split(
+    table: pd.DataFrame, settings: Data, content: pd.DataFrame | None = None
+) -> dict[str, pd.DataFrame]:
     """Return train, validation and test, each with the columns of ``data.drop`` taken out.
 
     Random and stratified splits keep the rows' order; a grouped split keeps each value of
     ``split.column`` in one part; a time split takes the latest rows for test.
+
+    Args:
+        table: holds the target and ``split.column``, which decide.
+        settings: how to split.
+        content: the same rows, to be shared out in place of ``table``'s.
 
     Raises:
         TableError: a part would be empty, or a class or group is too small to be shared out.
@@ -131,7 +159,7 @@ def split(table: pd.DataFrame, settings: Data) -> dict[str, pd.DataFrame]:
         raise TableError(
             f"data.split: {len(table)} rows are too few: {', '.join(empty)} would be empty"
         )
-    kept = table.drop(columns=settings.drop)
+    kept = (table if content is None else content).drop(columns=settings.drop, errors="ignore")
     return {name: kept.iloc[rows].reset_index(drop=True) for name, rows in parts.items()}
 
 
@@ -174,10 +202,51 @@ def _read_csv(path: Path, settings: Data) -> pd.DataFrame:
         return pd.read_csv(path, index_col=False, low_memory=False, **options)
 
 
+def _check_memory(path: Path, settings: Data) -> None:
+    """Refuse a file before it is read when the memory left cannot hold what is made of it."""
+    if path.stat().st_size < SMALL_FILE:
+        return
+    parquet = path.suffix in PARQUET
+    need = _needed_by_parquet(path) if parquet else _needed_by_csv(path, settings)
+    left = compute.available_memory()
+    if left is not None and need > left:
+        raise TableError(_too_large(path, f"about {need / 2**30:.2f} GiB", left))
+
+
+def _needed_by_parquet(path: Path) -> float:
+    with pq.ParquetFile(path) as file:
+        first = next(file.iter_batches(PROBE_ROWS)).to_pandas()
+        rows = file.metadata.num_rows
+    return float(COPIES * first.memory_usage(deep=True).sum() / len(first) * rows)
+
+
+def _needed_by_csv(path: Path, settings: Data) -> float:
+    with path.open("rb") as file:
+        probe = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(PROBE)
+        share = file.tell() / path.stat().st_size  # of the file, compressed or not
+    text = io.BytesIO(probe[: probe.rfind(b"\n") + 1])
+    options = {"encoding": settings.encoding, "sep": settings.separator}
+    first = pd.read_csv(text, index_col=False, on_bad_lines="skip", **options)
+    parser = PARSER_COPIES * (len(probe) + BYTES_A_CELL * first.size)
+    return float(max(COPIES * first.memory_usage(deep=True).sum(), parser) / share)
+
+
+def _too_large(path: Path, need: str, left: int | None) -> str:
+    has = "" if left is None else f"; {max(left, 0) / 2**30:.2f} GiB are left"
+    return (
+        f"{path}: preparing it takes {need}{has}: "
+        "leave out rows or columns, or use a machine with more memory"
+    )
+
+
 def _check_names(path: Path, columns: Iterable[object]) -> None:
     names = pd.Series(list(columns), dtype=object)
     if not all(isinstance(name, str) and name.strip() for name in names):
         raise TableError(f"{path}: a column has no name, or one that is not text; name it")
+    if any(privacy.redact_text(name) != name for name in names):
+        raise TableError(
+            f"{path}: a column's name looks like personal data; does the file lack a header line?"
+        )
     if len(twice := names[names.duplicated()].unique()):
         raise TableError(f"{path}: duplicate column name: {_listing(twice)}; rename one of them")
 

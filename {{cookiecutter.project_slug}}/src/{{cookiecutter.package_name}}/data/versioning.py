@@ -1,18 +1,19 @@
-"""Data versions: a content hash for each table, and a manifest that says what belongs together."""
+"""Data versions: a manifest that says what belongs together, and files that are verified by it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source_registry import resolve_dataset_source
@@ -20,10 +21,13 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.models import infer_signature
 from pydantic import BaseModel, ValidationError
 
+from .. import privacy
 from ..tracking import recording
+from .hashing import content_hash, file_hash
 
 MANIFEST = "manifest.json"
 SCHEMA_ROWS = 1000
+SCHEMA_LIMIT = 1_000_000  # characters that MLflow stores of a dataset's schema
 ABANDONED_SECONDS = 3600
 
 
@@ -32,11 +36,12 @@ class VersionError(Exception):
 
 
 class SplitFile(BaseModel, frozen=True):
-    """One prepared table: its file, beside the manifest, its rows and its content hash."""
+    """One prepared table: its file, rows, content hash, and the SHA-256 of the file's bytes."""
 
     file: str
     rows: int
     hash: str
+    sha256: str
 
 
 class Source(BaseModel, frozen=True):
@@ -61,37 +66,40 @@ class Manifest(BaseModel, frozen=True):
     pipeline_id: str
 
 
-def content_hash(table: pd.DataFrame) -> str:
-    """Return 32 hexadecimal digits over names, types, order and every value of ``table``.
+@dataclass(frozen=True)
+class DataVersion:
+    """A table that a run read or made, as it was logged."""
 
-    The index does not count, the order of rows does. Equal tables give equal hashes in every
-    process and after a round trip through Parquet; the hash is xxHash's XXH3 with 128 bits.
-    """
-    state = xxhash.xxh3_128()
-    for name, column in table.items():
-        values = pa.Array.from_pandas(column)
-        if isinstance(values, pa.ChunkedArray):
-            values = values.combine_chunks()
-        kind = values.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            state.update(f"{name}\0text\0{len(values)}\0".encode())
-            _update_text(state, values)
-        elif pa.types.is_floating(kind) or pa.types.is_integer(kind):
-            state.update(f"{name}\0{kind}\0{len(values)}\0".encode())
-            numbers = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
-            if numbers.dtype.kind == "f":
-                numbers = np.where(np.isnan(numbers), np.nan, numbers + 0.0)  # one NaN, one zero
-            state.update(numbers.tobytes())
-        else:  # booleans, dates and the rest, as text that says it exactly
-            state.update(f"{name}\0{kind}\0{len(values)}\0".encode())
-            _update_text(state, values.cast(pa.large_string()))
-    return state.hexdigest()
+    hash: str
+    rows: int
+    columns: int
+    source: str
+    dataset: Dataset = field(repr=False)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what tells this table from another."""
+        return {
+            "hash": self.hash,
+            "rows": self.rows,
+            "columns": self.columns,
+            "source": self.source,
+        }
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@dataclass(frozen=True)
+class Check:
+    """Whether a file is what a manifest says: SHA-256 expected and found."""
+
+    file: Path
+    expected: str
+    found: str | None
+
+    @property
+    def status(self) -> Literal["ok", "missing", "changed"]:
+        """Return what the comparison says."""
+        if self.found is None:
+            return "missing"
+        return "ok" if self.found == self.expected else "changed"
 
 
 def describe_source(path: Path, configured: Path, rows: int) -> Source:
@@ -111,28 +119,31 @@ def write(
 ) -> Manifest:
     """Write the splits as Parquet under ``folder/<version>`` and name them in the manifest.
 
-    The version is a hash over the splits' hashes. Readers see the old manifest or the new one:
-    the tables are written under a temporary name, and the manifest is replaced last.
+    The version is a hash over the splits' content hashes. Readers see the old manifest or the new
+    one: the tables are written under a temporary name, and the manifest is replaced last.
     """
     hashes = {name: content_hash(table) for name, table in splits.items()}
-    version = xxhash.xxh3_64_hexdigest(json.dumps(hashes, sort_keys=True).encode())
+    version = _version(hashes)
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
+        files = {}
         for name, table in splits.items():
-            table.to_parquet(partial / f"{name}.parquet", index=False)
+            path = partial / f"{name}.parquet"
+            table.to_parquet(path, index=False)
+            files[name] = SplitFile(
+                file=f"{version}/{path.name}",
+                rows=len(table),
+                hash=hashes[name],
+                sha256=file_hash(path),
+            )
         manifest = Manifest(
             version=version,
             source=source,
             target=target,
             columns={str(name): str(kind) for name, kind in splits["train"].dtypes.items()},
-            splits={
-                name: SplitFile(
-                    file=f"{version}/{name}.parquet", rows=len(table), hash=hashes[name]
-                )
-                for name, table in splits.items()
-            },
+            splits=files,
             notes=notes,
             **run,
         )
@@ -152,21 +163,46 @@ def load_manifest(folder: Path, version: str = "") -> Manifest:
     """Return the manifest of the data prepared last, or of an earlier version.
 
     Raises:
-        VersionError: there is none, or it cannot be read.
+        VersionError: there is none, it cannot be read, or somebody edited it.
     """
     path = folder / version / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise VersionError(f"{path}: no prepared data; run `prepare`") from None
+        known = ", ".join(versions(folder)) if version else ""
+        hint = f"; there are: {known}" if known else "; run `prepare`"
+        raise VersionError(f"{path}: no prepared data{hint}") from None
     except ValidationError as error:
         raise VersionError(
             f"{path}: not a manifest ({error.errors()[0]['msg']}); run `prepare` again"
         ) from None
+    found = _version({name: split.hash for name, split in manifest.splits.items()})
+    if found != manifest.version:
+        raise VersionError(
+            f"{path}: edited since it was written: expected version {manifest.version}, the "
+            f"hashes in it give {found}; run `prepare` again"
+        )
+    return manifest
+
+
+def versions(folder: Path) -> list[str]:
+    """Return the versions that are kept in ``folder``, oldest first."""
+    manifests = sorted(folder.glob(f"*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    return [path.parent.name for path in manifests if not path.parent.name.startswith(".")]
+
+
+def verify(manifest: Manifest, folder: Path, raw: Path) -> list[Check]:
+    """Compare the bytes of the raw file and of every prepared file with the manifest."""
+    expected = {raw: manifest.source.sha256}
+    expected |= {folder / split.file: split.sha256 for split in manifest.splits.values()}
+    return [
+        Check(path, digest, file_hash(path) if path.is_file() else None)
+        for path, digest in expected.items()
+    ]
 
 
 def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
-    """Return one prepared table, after its hash was found to be the manifest's.
+    """Return one prepared table, from bytes that were found to be the manifest's.
 
     Raises:
         VersionError: the file is missing, damaged or changed.
@@ -174,18 +210,24 @@ def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
     split = manifest.splits[name]
     path = folder / split.file
     try:
-        table = pd.read_parquet(path)
+        content = path.read_bytes()  # once: what is verified is what is read
     except FileNotFoundError:
         raise VersionError(f"{path}: missing; run `prepare` again") from None
-    except (OSError, pa.ArrowInvalid) as error:
+    except OSError as error:
         raise VersionError(f"{path}: cannot be read ({error}); run `prepare` again") from None
-    found = content_hash(table)
-    if found != split.hash:
+    found = hashlib.sha256(content).hexdigest()
+    if found != split.sha256:
         raise VersionError(
-            f"{path}: changed since it was prepared: expected {split.hash}, found {found}; "
-            "run `prepare` again"
+            f"{path}: changed since it was prepared: expected SHA-256 {split.sha256}, "
+            f"found {found}; run `prepare` again"
         )
-    return table
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def read_all(manifest: Manifest, folder: Path) -> pd.DataFrame:
+    """Return the rows of all splits, each verified."""
+    parts = [read_split(manifest, name, folder) for name in manifest.splits]
+    return pd.concat(parts, ignore_index=True)
 
 
 def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Dataset:
@@ -196,29 +238,47 @@ def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # integers cannot be missing, two classes fit
         schema = infer_signature(table.head(SCHEMA_ROWS)).inputs
+        if schema is not None and len(json.dumps(schema.to_dict())) > SCHEMA_LIMIT:
+            schema = None  # it is an artifact too
         return MetaDataset(  # type: ignore[abstract]
             resolve_dataset_source(source), name, digest, schema
         )
 
 
-def log_data_version(manifest: Manifest, name: str, table: pd.DataFrame, folder: Path) -> Dataset:
-    """Log a split's hash and shape, and the split as a dataset input of the run; return that."""
-    split = manifest.splits[name]
-    dataset = as_dataset(table, f"{manifest.version}-{name}", split.hash, str(folder / split.file))
-    recording.log_params(
-        {f"{name}_hash": split.hash, f"{name}_rows": split.rows, f"{name}_columns": table.shape[1]}
-    )
+def log_data_version(
+    data: pd.DataFrame,
+    name: str,
+    *,
+    source: str,
+    sample_rows: int = 5,
+    policies: Mapping[str, privacy.Policy] | None = None,
+) -> DataVersion:
+    """Log a table to the run: its content hash and shape as parameters, its schema and a redacted
+    sample as artifacts, and the table itself as a dataset input.
+
+    Args:
+        data: the table; it is neither copied nor stored.
+        name: what the run calls it, such as ``train``.
+        source: where it lies, a path or an address.
+        sample_rows: rows from the top to show, 0 for none.
+        policies: what becomes of columns of ``data`` that hold personal data.
+    """
+    rows, columns = data.shape
+    digest = content_hash(data)
+    source = privacy.redact_text(source)
+    dataset = as_dataset(data, name, digest, source)
+    recording.log_params({f"{name}_hash": digest, f"{name}_rows": rows, f"{name}_columns": columns})
+    schema = [{"name": str(column), "type": str(kind)} for column, kind in data.dtypes.items()]
+    recording.log_dict({"columns": schema}, f"data/{name}_schema.json")
+    if sample_rows:
+        sample, _ = privacy.protect(data.head(sample_rows), policies or {})
+        recording.log_table(sample, f"data/{name}_sample.json")
     recording.log_input(dataset, name)
-    return dataset
+    return DataVersion(digest, rows, columns, source, dataset)
 
 
-def _update_text(state: xxhash.xxh3_128, values: pa.Array) -> None:
-    # Lengths first (-1: missing), so that "ab","c" and "a","bc" differ.
-    lengths = pc.fill_null(pc.binary_length(values), -1).cast(pa.int64())
-    state.update(memoryview(lengths.to_numpy(zero_copy_only=False)).cast("B"))
-    for text in pc.fill_null(values, "").buffers()[2:]:
-        if text is not None:
-            state.update(text)
+def _version(hashes: Mapping[str, str]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(hashes, sort_keys=True).encode())
 
 
 def _sweep(folder: Path) -> None:

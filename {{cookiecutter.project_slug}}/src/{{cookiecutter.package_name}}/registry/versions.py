@@ -68,6 +68,18 @@ def find(name: str, which: str = CHALLENGER) -> Version:
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
 
+def parse(text: str, project: str) -> Version:
+    """Return the version that ``NAME``, ``NAME@ALIAS`` or ``NAME/VERSION`` means.
+
+    Without an alias or number it is the challenger; without a name, of ``project``.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    name, _, which = text.replace("@", "/").partition("/")
+    return find(name or project, which or CHALLENGER)
+
+
 def _version(found: ModelVersion) -> Version:
     model_id = str(found.source).rpartition("/")[2]  # models:/<model id>
     tags = found.tags

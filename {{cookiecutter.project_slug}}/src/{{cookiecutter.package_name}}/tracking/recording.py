@@ -1,4 +1,4 @@
-"""The only way into MLflow: redacted (all but the input example), batched, within its limits."""
+"""The only way into MLflow: redacted, batched, within its limits."""
 
 from __future__ import annotations
 
@@ -79,6 +79,16 @@ def log_dict(values: Mapping[str, Any], path: str) -> None:
     mlflow.log_dict(privacy.redact(values), path)
 
 
+def log_text(text: str, path: str) -> None:
+    """Log text, such as an HTML page or an SVG drawing, as an artifact."""
+    mlflow.log_text(privacy.redact_text(text), path)
+
+
+def log_table(table: pd.DataFrame, path: str) -> None:
+    """Log a small table as a JSON artifact, which the MLflow UI shows as a table."""
+    mlflow.log_table(privacy.redact_table(table), path)
+
+
 def log_figure(figure: Figure, path: str) -> None:
     """Log a figure as an image and close it."""
     import matplotlib.pyplot as plt
@@ -99,11 +109,11 @@ def log_input(dataset: Dataset, context: str) -> None:
 
 
 def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> ModelInfo:
-    """Log a scikit-learn model; ``example`` is stored with it as it is, real rows included."""
+    """Log a scikit-learn model, with a few redacted rows as its input example."""
     import mlflow.sklearn
 
     info: ModelInfo = mlflow.sklearn.log_model(
-        model, name="model", input_example=example, **options
+        model, name="model", input_example=privacy.redact_table(example), **options
     )
     return info
 
@@ -113,4 +123,4 @@ def _name(key: str) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
+    return value if isinstance(value, str) else privacy.redact_text(str(value))

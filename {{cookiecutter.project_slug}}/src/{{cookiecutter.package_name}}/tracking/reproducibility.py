@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import random
 import subprocess
 from contextlib import suppress
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from packaging.requirements import Requirement
 
+from .. import pins
 from . import recording
 
 if TYPE_CHECKING:
@@ -62,6 +65,35 @@ def code_version(root: Path) -> dict[str, str]:
         "git_commit": commit,
         "git_dirty": str(bool(_git(root, "status", "--porcelain"))).lower(),
     }
+
+
+def knows_commit(root: Path, commit: str) -> bool:
+    """Return whether the repository at ``root`` holds a commit."""
+    return _git(root, "cat-file", "-e", commit + "^{commit}") is not None
+
+
+def log_environment(root: Path) -> None:
+    """Log the lock file, and in the tag ``packages`` whether what is installed agrees with it.
+
+    Without a lock file only the Python version is logged, as the tag ``python_version``.
+    """
+    recording.set_tags({"python_version": platform.python_version()})
+    lock = root / pins.RUN_LOCK
+    if not lock.is_file():
+        return
+    recording.log_text(lock.read_text(encoding="utf-8"), f"environment/{pins.RUN_LOCK}")
+    different = []
+    for line in pins.read_pins(lock):
+        pin = Requirement(line)
+        if pin.marker is None or pin.marker.evaluate():
+            try:
+                found = version(pin.name)
+            except PackageNotFoundError:
+                found = "not installed"
+            if found not in pin.specifier:
+                different.append(f"{pin.name} {found} ({pin.specifier})")
+    state = f"differs: {', '.join(different)}" if different else "as locked"
+    recording.set_tags({"packages": state})
 
 
 def model_requirements(estimator: object) -> list[str]:

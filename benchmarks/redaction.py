@@ -1,0 +1,71 @@
+"""Redaction: of free text, of records, of a table, and its share of a pipeline's time.
+
+Beside each stands a plain single pass: one pattern replaced in the same text, the guide's snippet
+(which looks at the keys on top only). No goal but that nobody has a reason to turn it off.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+import common
+
+CHILDREN = Path(__file__).parent / "children"
+
+
+def main() -> None:
+    """Let processes of the rendered project measure, and print what they found."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
+    parser.add_argument("--texts", type=int, default=100_000, help="of about 100 characters")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the table, with 20 columns")
+    parser.add_argument("--pipeline-rows", type=int, default=100_000, help="with 20 columns")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with common.workspace() as work:
+        project = common.render(work)
+        python = common.project_python(project, options.python)
+        sizes = [options.texts, options.rows, options.repeats]
+        command = [python, CHILDREN / "redact_data.py", *sizes, common.PACKAGE]
+        found = json.loads(common.run(command, project, PYTHONPATH="src"))
+        print_rounds(f"{options.texts:,} texts", options.texts, found["texts"])
+        print_rounds(f"{options.texts:,} records with a text", options.texts, found["records"])
+        print_rounds(f"A table of {options.rows:,} rows x 20", options.rows, found["table"])
+        shares = [pipeline(project, python, options.pipeline_rows) for _ in range(options.repeats)]
+    seconds = median(spent for spent, _ in shares)
+    share = median(spent / whole for spent, whole in shares)
+    print(
+        f"\nOf a pipeline on {options.pipeline_rows:,} rows x 20 columns: "
+        f"{seconds:.2f} s, {share:.1%} of its time (the import included)"
+    )
+
+
+def print_rounds(title: str, rows: int, rounds: list[dict[str, float]]) -> None:
+    """Print each case's speed, and how many times the first one's seconds it takes."""
+    base, *_ = rounds[0]
+    table = []
+    for name in rounds[0]:
+        seconds = median(each[name] for each in rounds)
+        ratio = median(each[name] / each[base] for each in rounds)
+        table.append([name, f"{seconds:.2f}", f"{rows / seconds:,.0f}", f"{ratio:.2f}"])
+    title = f"{title}, {len(rounds)} rounds"
+    common.print_table(title, ["", "seconds", "rows a second", "ratio"], table)
+
+
+def pipeline(project: Path, python: Path, rows: int) -> tuple[float, float]:
+    """Return the seconds of redaction in one run of the pipeline, and those of the whole."""
+    table, report = project / "table.csv", project / "share.json"
+    if not table.exists():
+        common.run([python, CHILDREN / "generate.py", rows, table], project)
+        for suite in (project / "configs/expectations").glob("*"):  # they are the sample data's
+            suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
+    values = ["--set", f"data.raw={table.name}", "--set", "data.target=target"]
+    child = [CHILDREN / "redaction_share.py", report, common.PACKAGE]
+    common.run([python, *child, "run", *values], project, PYTHONPATH="src")
+    spent, whole = json.loads(report.read_text(encoding="utf-8"))
+    return spent, whole
+
+
+if __name__ == "__main__":
+    main()
