@@ -6,7 +6,9 @@ the UI with the same functions.
 """
 
 import argparse
+import base64
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -183,8 +185,18 @@ def _model(driver: webdriver.Chrome, address: str, path: Path) -> None:
     take(driver, MODEL_HEIGHT, path)
 
 
+def _lineage(driver: webdriver.Chrome, project: Path, path: Path) -> None:
+    """Take the drawing of where the prepared data came from."""
+    [drawing] = project.glob("mlruns/**/data-preparation/**/data_lineage.svg")
+    svg = drawing.read_text(encoding="utf-8")
+    width, height = (int(side) for side in re.findall(r'(?:width|height)="(\d+)"', svg)[:2])
+    image = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    driver.get(f"data:text/html,<body style='margin:0'><img width='100%25' src='{image}'>")
+    take(driver, round(WIDTH * height / width), path)
+
+
 def main() -> int:
-    """Render, run the pipeline, take both pictures."""
+    """Render, run the pipeline, take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="a folder")
@@ -200,6 +212,7 @@ def main() -> int:
             driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": remember})
             _experiments(driver, address, options.out / "experiments.png")
             _model(driver, address, options.out / "model.png")
+            _lineage(driver, project, options.out / "lineage.png")
     return 0
 
 

@@ -1,5 +1,6 @@
 """What a user sees of a rendered project in the MLflow UI, in a real browser."""
 
+import re
 import runpy
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ import pytest
 from conftest import TEMPLATE
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
+from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
 import screenshot
@@ -81,3 +84,34 @@ def test_the_page_of_the_version_shows_its_metrics_beside_the_baseline(
     model, baseline = metrics["accuracy"]
     assert 0.9 < model <= 1
     assert 0.3 < baseline < 0.6
+
+
+@pytest.fixture(scope="module")
+def artifacts(pipeline_project: Path, address: str) -> str:
+    """Return the address of the artifacts of the run that prepared the data."""
+    console = (pipeline_project / "console.txt").read_text(encoding="utf-8")
+    found = re.search(r"^preparation +http://[^/]+(/#/\S+)$", console, re.MULTILINE)
+    assert found is not None
+    return f"{address}{found[1]}/artifacts"
+
+
+def test_the_lineage_is_drawn(driver: Chrome, artifacts: str) -> None:
+    driver.get("about:blank")  # else only the part after # changes, and nothing is loaded
+    driver.get(f"{artifacts}/lineage/data_lineage.svg")
+    script = "return [...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth)"
+    WebDriverWait(driver, screenshot.PAGE_SECONDS).until(lambda page: page.execute_script(script))
+
+
+def test_the_quality_report_can_be_read(driver: Chrome, artifacts: str) -> None:
+    driver.get("about:blank")
+    driver.get(f"{artifacts}/quality/raw.html")
+    wait = WebDriverWait(driver, screenshot.PAGE_SECONDS)
+    wait.until(frame_to_be_available_and_switch_to_it((By.TAG_NAME, "iframe")))
+    screenshot.wait_for_text(driver, "Data quality: passed", "column 'species': expected values")
+    driver.switch_to.default_content()
+
+
+def test_the_sample_of_the_data_is_a_table(driver: Chrome, artifacts: str) -> None:
+    driver.get("about:blank")
+    driver.get(f"{artifacts}/data/raw_sample.json")
+    screenshot.wait_for_text(driver, "data/raw_sample.json", "flipper_length_mm", "Adelie")

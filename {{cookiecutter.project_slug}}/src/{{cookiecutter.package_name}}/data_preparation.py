@@ -90,7 +90,7 @@ def run(settings: Settings) -> Prepared:
         rows, kept = len(loaded.raw), len(prepared)
         columns = f"{loaded.raw.shape[1]} columns -> {splits['train'].shape[1]}"
         lineage.track_data_lineage(
-            {"raw": {**read.facts(), "sha256": manifest.source.sha256}},
+            {data.raw.as_posix(): {**read.facts(), "sha256": manifest.source.sha256}},
             [
                 Transformation("validate raw", rows, rows, [f"score {checked.score:.3g}"]),
                 Transformation("clean and protect", rows, kept, [columns, *loaded.notes]),

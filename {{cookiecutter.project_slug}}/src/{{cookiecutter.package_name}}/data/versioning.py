@@ -73,17 +73,11 @@ class DataVersion:
     hash: str
     rows: int
     columns: int
-    source: str
     dataset: Dataset = field(repr=False)
 
     def facts(self) -> dict[str, Any]:
         """Return what tells this table from another."""
-        return {
-            "hash": self.hash,
-            "rows": self.rows,
-            "columns": self.columns,
-            "source": self.source,
-        }
+        return {"hash": self.hash, "rows": self.rows, "columns": self.columns}
 
 
 @dataclass(frozen=True)
@@ -274,7 +268,7 @@ def log_data_version(
         sample, _ = privacy.protect(data.head(sample_rows), policies or {})
         recording.log_table(sample, f"data/{name}_sample.json")
     recording.log_input(dataset, name)
-    return DataVersion(digest, rows, columns, source, dataset)
+    return DataVersion(digest, rows, columns, dataset)
 
 
 def _version(hashes: Mapping[str, str]) -> str:
