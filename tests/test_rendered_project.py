@@ -115,7 +115,11 @@ def test_another_rendering_gives_the_same_result(
     assert second_answer["version"]["predictions"] == first_answer["version"]["predictions"]
 
 
-def test_the_projects_own_tests_pass(pipeline_project: Path, run_project: RunProject) -> None:
+# They bring their own settings and data: once is enough, and the default is run by all others.
+@pytest.mark.parametrize("problem_type", ["regression"], indirect=True)
+def test_the_projects_own_tests_pass(
+    pipeline_project: Path, problem_type: str, run_project: RunProject
+) -> None:
     done = run_project(pipeline_project, "pytest", "-q")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^[5-9]\d\d passed in", done.stdout, re.MULTILINE), done.stdout

@@ -178,14 +178,14 @@ def diff(
     from .data import comparison, versioning
 
     folder = settings.path(settings.data.processed)
-    before, after = (
-        versioning.read_all(versioning.load_manifest(folder, version), folder)
-        for version in (old, new)
-    )
+    manifests = [versioning.load_manifest(folder, version) for version in (old, new)]
+    before, after = (versioning.read_all(manifest, folder) for manifest in manifests)
     found = comparison.compare(before, after, key or settings.data.key)
     if json:
         _json(found.as_dict())
-    for line in () if json else found.lines():
+        return
+    header = "versions: {} -> {}".format(*(manifest.version for manifest in manifests))
+    for line in (header, *found.lines()):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -287,7 +287,7 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
         known = type(error).__module__.startswith(f"{__package__}.")
         text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
         for line in privacy.redact_text(text).splitlines():
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
         raise typer.Exit(1) from None
 
 
