@@ -100,7 +100,6 @@ EQUAL: dict[str, list[tuple[object, object]]] = {
     "numbers": [([1, 2], "int64"), ([1, 2], "Int64"), ([1, 2], "int64[pyarrow]"), ([1, 2], ">i8")],
     "gaps": [([7, None], "Int64"), ([7, pd.NA], "int64[pyarrow]")],
     "fractions": [([1, None], "Float64"), ([1, np.nan], "float64"), ([1, None], "double[pyarrow]")],
-    "zeros": [([0.0], "float64"), ([-0.0], "float64")],
     "flags": [([True, None], "boolean"), ([True, None], "bool[pyarrow]")],
     "dates": [
         ([pd.Timestamp("2024-02-29 12:00"), None], f"datetime64[{unit}]")

@@ -27,9 +27,9 @@ def content_hash(table: pd.DataFrame, algorithm: Literal["xxh3_128", "sha256"] =
 
     The index does not count; the order of rows and of columns does. How pandas holds the values
     does not: text is text as ``str``, ``string`` or objects, ``Int64`` is ``int64``, and dates are
-    alike in every unit. All missing values of a column are equal, so are 0.0 and -0.0; categories
-    that no row has are ignored. Objects other than text are hashed one by one, slowly. XXH3 finds
-    accidents; SHA-256 also finds forgeries, and takes longer.
+    alike in every unit. All missing values of a column are equal; categories that no row has are
+    ignored. Objects other than text are hashed one by one, slowly. XXH3 finds accidents; SHA-256
+    also finds forgeries, and takes longer.
 
     What is hashed, little-endian, each part after its number of bytes (int64): rows and columns
     (int64); of each column its name (as an object) and type, of a category also the categories
@@ -38,7 +38,7 @@ def content_hash(table: pd.DataFrame, algorithm: Literal["xxh3_128", "sha256"] =
     ====================  ======================================  =============================
     type                  first part                              second part
     ====================  ======================================  =============================
-    float64, ...          values, with one NaN and one zero       empty
+    float64, ...          values, with one NaN                    empty
     int64, uint8, bool    values, 0 where missing                 1 where missing; empty if none
     date, datetime ZONE,  microseconds (UTC), -2**63 if missing   nanoseconds; empty if all are 0
       timedelta
@@ -104,17 +104,16 @@ def _layout(column: pd.Series) -> tuple[tuple[Any, ...], Any, Any]:
     return (dtype.name.encode(),), values, _floats if dtype.kind == "f" else _integers
 
 
+@np.errstate(all="ignore")
 def _floats(block: Any) -> tuple[Any, Any]:
     values = np.ascontiguousarray(block)
-    least, bits = values.min(), values.view(f"i{values.itemsize}")
-    usual = np.array(np.nan, values.dtype).view(bits.dtype)
-    # -0.0 and other NaN are rare: to look for them is cheaper than to copy all without them.
-    if least > 0 or (
-        bits.min() > np.iinfo(bits.dtype).min
-        and (least <= 0 or np.array_equal(np.isnan(values), bits == usual))
-    ):
-        return values, b""
-    return np.where(np.isnan(values), values.dtype.type(np.nan), values) + 0, b""
+    if np.isnan(values.dot(values)):  # squares tell whether there is a NaN in half the time
+        missing = np.isnan(values)
+        usual = np.array(np.nan, values.dtype)
+        bits = values.view(f"i{values.itemsize}")
+        if not np.array_equal(bits == usual.view(bits.dtype), missing):
+            values = np.where(missing, usual, values)  # of the many bit patterns of NaN one
+    return values, b""
 
 
 def _integers(block: Any) -> tuple[Any, Any]:
