@@ -362,7 +362,7 @@ def test_help_is_quick_and_imports_no_mlflow(pipeline_project: Path, project_pyt
         "import my_ml_project.__main__ as m\n"
         "try: m.main()\n"
         "except SystemExit: pass\n"
-        "print({'mlflow', 'pandas', 'sklearn'} & set(sys.modules))"
+        "print({'mlflow', 'pandas', 'sklearn', 'great_expectations'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(pipeline_project / "src")}
     command = [str(project_python), "-c", code]
