@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -83,14 +84,15 @@ print(json.dumps({"digests": digests, "pandas": pd.__version__, "python": sys.ve
 
 def digests(uv: Path, python: str, packages: list[str], folder: Path, seed: int) -> dict[str, str]:
     """Return the digests that an environment of these packages finds."""
-    script = folder / "hash.py"
+    script, hashing = folder / "hash.py", folder / HASHING.name
     script.write_text(HASH, encoding="utf-8")
+    shutil.copy(HASHING, hashing)  # its bytecode must not land in the template
     command = [str(uv), "run", "--isolated", "--no-project", "--python", python]
     command += [part for package in packages for part in ("--with", package)]
     dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     done = subprocess.run(
-        [*command, "python", "-W", "ignore", str(script), str(HASHING), str(folder)],
+        [*command, "python", "-W", "ignore", str(script), str(hashing), str(folder)],
         cwd=folder,
         env={**environment, "PYTHONHASHSEED": str(seed)},
         capture_output=True,

@@ -14,6 +14,8 @@ from .registry.versions import Version
 from .settings import Settings
 from .tracking import experiments, recording, reproducibility
 
+EXAMPLE_ROWS = 5
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -58,7 +60,7 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             pipeline.fit(X, y)
         model = recording.log_sklearn_model(
             pipeline,
-            X.head(5),
+            X.head(min(EXAMPLE_ROWS, settings.privacy.sample_rows)),
             signature=estimators.signature(X, pipeline),
             pip_requirements=reproducibility.model_requirements(pipeline[-1]),
             code_paths=_code_paths(pipeline),

@@ -83,6 +83,15 @@ def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: l
         model.predict(example.drop(columns="size"))
 
 
+def test_without_sample_rows_no_row_is_stored(project: Path) -> None:
+    settings = config.load_settings(overrides=["privacy.sample_rows=0"])
+    trained = training.run(settings, preparation.run(settings).manifest)
+    assert mlflow.pyfunc.load_model(trained.version.uri).input_example is None
+    stored = [path.name for path in (project / "mlruns").rglob("*") if path.is_file()]
+    assert "train_schema.json" in stored
+    assert not [name for name in stored if "sample" in name or "example" in name]
+
+
 def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
     first, second = (pipeline.run(settings, Console(quiet=True)) for _ in range(2))
     assert second.version.number == first.version.number + 1

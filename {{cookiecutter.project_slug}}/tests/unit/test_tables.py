@@ -31,6 +31,7 @@ def write(folder: Path, content: bytes, name: str = "table.csv") -> Path:
         ("table.csv", b"a,label\n1,2\n1,2,3\n", "cannot be read"),
         ("table.csv", b"a,label\n1,2,3\n1,2,3\n", "cannot be read"),
         ("table.csv", b"a,label\ninf,1\n2,0\n", "column 'a' holds infinity in 1 rows"),
+        ("table.csv", b"ann@example.org,yes\nbob@example.org,no\n", "does the file lack a header"),
         ("table.parquet", b"not parquet", "cannot be read"),
         ("table.xlsx", b"", "unknown kind of file"),
     ],

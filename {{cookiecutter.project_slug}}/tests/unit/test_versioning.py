@@ -112,6 +112,19 @@ def test_a_version_is_logged_with_shape_schema_sample_and_source(
     assert set(sample["email"]) == set(sample["customer"]) == {"[REDACTED]"}
 
 
+def test_a_table_that_code_made_needs_no_source(
+    settings: config.Settings, table: pd.DataFrame
+) -> None:
+    client = store.connect(settings)
+    with mlflow.start_run() as run:
+        found = versioning.log_data_version(table, "made")
+    inputs = client.get_run(run.info.run_id).inputs
+    assert inputs is not None
+    [entry] = inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest) == ("made", found.hash)
+    assert entry.dataset.source_type == "code"
+
+
 def test_a_wide_table_keeps_within_the_limits(settings: config.Settings) -> None:
     names = [f"a_rather_long_name_of_a_column_{number}" for number in range(5000)]
     wide = pd.DataFrame(np.ones((20, 5000)), columns=names)

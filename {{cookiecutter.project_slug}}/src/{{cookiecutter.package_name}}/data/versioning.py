@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import xxhash
+from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.dataset import Dataset
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
@@ -224,9 +225,10 @@ def read_all(manifest: Manifest, folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Dataset:
+def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str = "") -> Dataset:
     """Return the table as an MLflow dataset, its schema read off the first rows.
 
+    Without a ``source`` it is one that code made.
     MLflow's own ``from_pandas`` hashes 10,000 rows only and takes seconds on a million.
     """
     with warnings.catch_warnings():
@@ -234,16 +236,15 @@ def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Data
         schema = infer_signature(table.head(SCHEMA_ROWS)).inputs
         if schema is not None and len(json.dumps(schema.to_dict())) > SCHEMA_LIMIT:
             schema = None  # it is an artifact too
-        return MetaDataset(  # type: ignore[abstract]
-            resolve_dataset_source(source), name, digest, schema
-        )
+        place = resolve_dataset_source(source) if source else CodeDatasetSource({})
+        return MetaDataset(place, name, digest, schema)  # type: ignore[abstract]
 
 
 def log_data_version(
     data: pd.DataFrame,
     name: str,
     *,
-    source: str,
+    source: str = "",
     sample_rows: int = 5,
     policies: Mapping[str, privacy.Policy] | None = None,
 ) -> DataVersion:
@@ -253,7 +254,7 @@ def log_data_version(
     Args:
         data: the table; it is neither copied nor stored.
         name: what the run calls it, such as ``train``.
-        source: where it lies, a path or an address.
+        source: where it lies, a path or an address; empty for a table that code made.
         sample_rows: rows from the top to show, 0 for none.
         policies: what becomes of columns of ``data`` that hold personal data.
     """

@@ -109,12 +109,11 @@ def log_input(dataset: Dataset, context: str) -> None:
 
 
 def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> ModelInfo:
-    """Log a scikit-learn model, with a few redacted rows as its input example."""
+    """Log a scikit-learn model, with a few rows, redacted, as its input example (none if empty)."""
     import mlflow.sklearn
 
-    info: ModelInfo = mlflow.sklearn.log_model(
-        model, name="model", input_example=privacy.redact_table(example), **options
-    )
+    rows = privacy.redact_table(example) if len(example) else None
+    info: ModelInfo = mlflow.sklearn.log_model(model, name="model", input_example=rows, **options)
     return info
 
 
