@@ -868,11 +868,14 @@ def test_what_takes_too_long_is_ended_with_its_children(
 
 @posix
 def test_an_interrupted_hook_leaves_nothing_running(post_hook: ModuleType, tmp_path: Path) -> None:
+    # What a shell starts in the background ignores interrupts.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
     interrupt = threading.Timer(1, os.kill, [os.getpid(), signal.SIGINT])
     interrupt.start()
     with pytest.raises(KeyboardInterrupt):
         post_hook.run(["sh", "-c", "echo $$ > pid; exec sleep 60"], 60, tmp_path, os.environ)
     interrupt.join()
+    signal.signal(signal.SIGINT, former)
     assert ends(int((tmp_path / "pid").read_text(encoding="utf-8")))
 
 
