@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import compute
 from {{ cookiecutter.package_name }}.data import tables
 
 
@@ -152,3 +153,25 @@ def test_too_few_rows_are_refused(rows: int, split: dict[str, object], words: st
     table = pd.DataFrame({"a": range(rows), "label": range(rows), "gap": [None] * rows})
     with pytest.raises(tables.TableError, match=words):
         tables.split(table, data(split=split))
+
+
+@pytest.mark.parametrize(
+    "name", ["table.csv", "table.csv.gz", "table.parquet", "wide.csv", "16.csv"]
+)
+def test_a_look_at_the_memory_does_not_change_what_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: pd.DataFrame
+) -> None:
+    settings = data(encoding="utf-16" if name == "16.csv" else "utf-8")
+    if name == "wide.csv":  # its header is longer than what is looked at
+        table = pd.concat({f"{'x' * 2000}{i}": table["size"] for i in range(600)}, axis=1)
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, index=False, encoding=settings.encoding)
+    expected = tables.read(path, settings)
+    monkeypatch.setattr(tables, "SMALL_FILE", 0)
+    pd.testing.assert_frame_equal(tables.read(path, settings), expected)
+    monkeypatch.setattr(compute, "available_memory", lambda: 1000)
+    with pytest.raises(tables.TableError, match="leave out rows or columns"):
+        tables.read(path, settings)

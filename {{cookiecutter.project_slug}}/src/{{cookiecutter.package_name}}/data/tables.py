@@ -224,9 +224,13 @@ def _needed_by_csv(path: Path, settings: Data) -> float:
     with path.open("rb") as file:
         probe = (gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file).read(PROBE)
         share = file.tell() / path.stat().st_size  # of the file, compressed or not
+    if b"\n" not in probe:  # not even the header fits in
+        return float(PARSER_COPIES * path.stat().st_size)
     text = io.BytesIO(probe[: probe.rfind(b"\n") + 1])
-    options = {"encoding": settings.encoding, "sep": settings.separator}
-    first = pd.read_csv(text, index_col=False, on_bad_lines="skip", **options)
+    options = {"encoding": settings.encoding, "encoding_errors": "replace"}
+    first = pd.read_csv(
+        text, index_col=False, on_bad_lines="skip", sep=settings.separator, **options
+    )
     parser = PARSER_COPIES * (len(probe) + BYTES_A_CELL * first.size)
     return float(max(COPIES * first.memory_usage(deep=True).sum(), parser) / share)
 
