@@ -30,7 +30,7 @@ def prepare(allowed, small_file):
 
 prepare(4096, 0)  # imports everything
 Path("large.csv").rename("data/raw/table.csv")
-for allowed, small_file in [(128, 2**60), (256, 0), (1536, 0)]:
+for allowed, small_file in [(16, 2**60), (64, 0), (4096, 0)]:
     prepare(allowed, small_file)
 """
 
@@ -41,7 +41,7 @@ def test_preparation_within_a_limit(project: Path) -> None:
     rows = pd.DataFrame(random.normal(size=(20_000, 8)).round(6)).add_prefix("x")
     rows = rows.assign(label=random.choice(["a", "b"], len(rows)), customer=1, price=1.5)
     header, _, body = rows.to_csv(index=False).partition("\n")
-    (project / "large.csv").write_text(f"{header}\n{body * 25}")
+    (project / "large.csv").write_text(f"{header}\n{body * 40}")
     command = [sys.executable, "-c", CHILD.replace("PACKAGE", str(config.__package__))]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
