@@ -1,6 +1,9 @@
 """The whole road against a real store, and what MLflow says of it afterwards."""
 
+import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -131,6 +134,32 @@ def test_training_refuses_data_that_changed(settings: config.Settings) -> None:
     [failed] = runs(settings, "model-training")
     assert failed.info.status == "FAILED"
     assert "changed since it was prepared" in failed.data.tags["failure_reason"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
+def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = mlflow.start_run
+
+    def start_run(*arguments: Any) -> mlflow.ActiveRun:
+        run = original(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+        return run
+
+    def stop(*_: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(mlflow, "start_run", start_run)
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit):
+            preparation.run(settings)
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    [stopped] = runs(settings, "data-preparation")
+    assert stopped.info.status == "FAILED"
 
 
 def test_every_phase_has_an_experiment_that_says_what_it_is(settings: config.Settings) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,8 +87,12 @@ def stage_run(
         **({"upstream_run_id": upstream_run_id} if upstream_run_id else {}),
         **reproducibility.code_version(settings.root),
     }
-    with mlflow.start_run(_project_run(client, experiment), experiment.experiment_id) as run:
+    with (
+        _termination_held_back() as let_go,
+        mlflow.start_run(_project_run(client, experiment), experiment.experiment_id) as run,
+    ):
         try:
+            let_go()
             recording.set_tags(tags)
             reproducibility.load_and_log_config(settings)
             yield StageRun(
@@ -100,6 +106,29 @@ def stage_run(
                 reason = str(error) or type(error).__name__
                 recording.set_tags({"failure_reason": " ".join(reason.split())})
             raise
+
+
+@contextmanager
+def _termination_held_back() -> Iterator[Callable[[], None]]:
+    """Hold SIGTERM back until the yielded function is called.
+
+    A run whose process is ended while MLflow opens it would say RUNNING for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one handles signals
+        yield lambda: None
+        return
+    came: list[bool] = []
+    former = signal.signal(signal.SIGTERM, lambda *_: came.append(True)) or signal.SIG_DFL
+
+    def let_go() -> None:
+        signal.signal(signal.SIGTERM, former)
+        if came:
+            signal.raise_signal(signal.SIGTERM)
+
+    try:
+        yield let_go
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _experiment(client: MlflowClient, settings: Settings, phase: str) -> Experiment:
