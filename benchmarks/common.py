@@ -81,6 +81,12 @@ def render(work: Path) -> Path:
     return work / PROJECT
 
 
+def expect_target_only(project: Path) -> None:
+    """Put suites that any table with a target meets in place of those for the sample data."""
+    for suite in (project / "configs/expectations").iterdir():
+        suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
+
+
 def project_python(project: Path, given: Path | None = None) -> Path:
     """Return a Python with the project's pinned packages: ``given``, else a new one made by uv."""
     if given is not None:

@@ -58,8 +58,7 @@ def pipeline(project: Path, python: Path, rows: int) -> tuple[float, float]:
     table, report = project / "table.csv", project / "share.json"
     if not table.exists():
         common.run([python, CHILDREN / "generate.py", rows, table], project)
-        for suite in (project / "configs/expectations").glob("*"):  # they are the sample data's
-            suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
+        common.expect_target_only(project)
     values = ["--set", f"data.raw={table.name}", "--set", "data.target=target"]
     child = [CHILDREN / "redaction_share.py", report, common.PACKAGE]
     common.run([python, *child, "run", *values], project, PYTHONPATH="src")
