@@ -45,10 +45,10 @@ INSTALLED = """
     annotated_doc annotated_types anyio appnope ast_serialize asttokens attr attrs blinker
     cachetools certifi cffi cffi_gen_src cfgv charset_normalizer click cloudpickle colorama comm
     contourpy cryptography cycler databricks databricks_sdk dateutil debugpy debugpy_adapter distlib
-    dmypy docker dotenv executing f2py fastapi fastjsonschema filelock flask flask_cors fonttools
-    frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core graphql_relay
-    great_expectations gunicorn gunicornc h11 huey huey_consumer identify identify_cli idna
-    importlib_metadata iniconfig ipykernel ipykernel_launcher ipython ipython3
+    dmypy docker dotenv executing f2py fastapi fastjsonschema filelock flask flask_cors flask_wtf
+    fonttools frozenlist git gitdb gitpython google google_auth graphene graphql graphql_core
+    graphql_relay great_expectations gunicorn gunicornc h11 huey huey_consumer identify identify_cli
+    idna importlib_metadata iniconfig ipykernel ipykernel_launcher ipython ipython3
     ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonpath jsonschema
     jsonschema_specifications jupyter jupyter_client jupyter_core jupyter_execute jupyter_kernel
     jupyter_kernelspec jupyter_migrate jupyter_run jupyter_troubleshoot jupyter_trust kiwisolver
@@ -65,7 +65,7 @@ INSTALLED = """
     scikit_learn scipy setuptools shellingham six sklearn skops smmap sqlalchemy sqlformat sqlparse
     stack_data starlette stubgen stubtest threadpoolctl tornado tqdm traitlets ttx typer
     types_pyyaml typing_extensions typing_inspection tzdata tzlocal urllib3 uv uvicorn uvx
-    virtualenv waitress wcwidth werkzeug wheel win32 win32com xxhash yaml yarl zipp zmq
+    virtualenv waitress wcwidth werkzeug wheel win32 win32com wtforms xxhash yaml yarl zipp zmq
 """
 # Standard modules of a supported Python other than the one at hand.
 OTHER_STANDARD = """
@@ -135,6 +135,9 @@ def in_slug(slug: str) -> Iterator[str]:
         )
     elif DEVICES.fullmatch(slug):
         yield f"{quoted(slug)} is a device name on Windows; choose another, such as {slug}-model"
+    elif slug.endswith("-production"):
+        name = slug.removesuffix("-production")
+        yield f"{quoted(slug)} is what the model of {name} is called in production; try {slug}-model"
     elif re.sub("-+", "_", slug) in INSTALLED.split():
         yield f"{quoted(slug)} is a package or command that the project installs; try {slug}-model"
 

@@ -131,6 +131,7 @@ def test_good_slugs(pre_hook: ModuleType, answers: dict[str, Any], slug: str) ->
             (slug, "device name on Windows", f"{slug}-model")
             for slug in ["con", "nul", "aux", "prn"]
         ),
+        ("fraud-production", "is what the model of fraud is called", "fraud-production-model"),
         *((slug, "device name on Windows", f"{slug}-model") for slug in ["com1", "com9", "lpt1"]),
         *(
             (slug, "package or command that the project installs", f"{slug}-model")

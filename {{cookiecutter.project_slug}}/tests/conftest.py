@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -25,8 +26,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def table() -> pd.DataFrame:
+def make_table() -> pd.DataFrame:
     """Return rows with every kind of column, gaps in each, and both kinds of target."""
     random = np.random.default_rng(0)
     size = random.normal(50, 10, ROWS)
@@ -48,19 +48,8 @@ def table() -> pd.DataFrame:
     return frame
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite store with its tables; making them takes longer than copying them."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    store.open_store(f"sqlite:///{path.as_posix()}")
-    return path
-
-
-@pytest.fixture
-def project(
-    tmp_path: Path, table: pd.DataFrame, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    """Return the folder of a project that predicts ``label`` from data/raw/table.csv."""
+def make_project(folder: Path, table: pd.DataFrame, empty_store: Path) -> None:
+    """Write a project that predicts ``label`` from data/raw/table.csv, and runs quickly."""
     configuration = {
         "project": {"name": "example", "template_version": "0"},
         "problem_type": "classification",
@@ -71,16 +60,45 @@ def project(
         },
         "evaluation": {"importance_repeats": 1},
     }
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/base.yaml").write_text(yaml.safe_dump(configuration))
-    (tmp_path / "configs/local.yaml").write_text("{}")
-    (tmp_path / "configs/expectations").mkdir()
+    (folder / "configs").mkdir()
+    (folder / "configs/base.yaml").write_text(yaml.safe_dump(configuration))
+    (folder / "configs/local.yaml").write_text("{}")
+    (folder / "configs/model_card.yaml").write_text("intended_use: to try things\n")
+    (folder / "configs/expectations").mkdir()
     for name in ("raw", "prepared"):
         suite = "- expect_table_row_count_to_be_between: {min_value: 1}\n"
-        (tmp_path / f"configs/expectations/{name}.yaml").write_text(suite)
-    (tmp_path / "data/raw").mkdir(parents=True)
-    table.to_csv(tmp_path / "data/raw/table.csv", index=False)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
+        (folder / f"configs/expectations/{name}.yaml").write_text(suite)
+    (folder / "data/raw").mkdir(parents=True)
+    table.to_csv(folder / "data/raw/table.csv", index=False)
+    shutil.copy(empty_store, folder / "mlflow.db")
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Return rows with every kind of column, gaps in each, and both kinds of target."""
+    return make_table()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite store with its tables; making them takes longer than copying them."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    store.open_store(f"sqlite:///{path.as_posix()}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def new_project(empty_store: Path) -> Callable[[Path], None]:
+    """Return a function that writes such a project into a folder, for tests that share one."""
+    return lambda folder: make_project(folder, make_table(), empty_store)
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, table: pd.DataFrame, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the folder of a project that predicts ``label`` from data/raw/table.csv."""
+    make_project(tmp_path, table, empty_store)
     monkeypatch.setenv(layers.ROOT, str(tmp_path))
     monkeypatch.setattr(mlflow, "_experiment_id", None, raising=False)
     return tmp_path

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from .registry.versions import Version
     from .settings import Settings
 else:
     Settings = object  # so that annotations can be evaluated without the import
@@ -27,12 +28,14 @@ app = typer.Typer(
     add_completion=False,
     help=__doc__.splitlines()[0],
 )
-data_app, quality_app, lineage_app, settings_app = (
-    typer.Typer(no_args_is_help=True) for _ in range(4)
+data_app, quality_app, lineage_app, registry_app, approval_app, settings_app = (
+    typer.Typer(no_args_is_help=True) for _ in range(6)
 )
 app.add_typer(data_app, name="data", help="Look at the versions of the prepared data.")
 app.add_typer(quality_app, name="quality", help="What the data must look like.")
 app.add_typer(lineage_app, name="lineage", help="Where a model came from.")
+app.add_typer(registry_app, name="registry", help="Look at the model's versions.")
+app.add_typer(approval_app, name="approval", help="Keys that approvals are signed with.")
 app.add_typer(settings_app, name="settings", help="Look at the configuration.")
 console = Console()
 
@@ -46,8 +49,10 @@ Set = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
+Model = Annotated[
+    str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION; the challenger by default.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Action = Callable[..., None]
 
@@ -80,7 +85,7 @@ def run(settings: Settings) -> None:
     """Run the whole pipeline: prepare, train, evaluate."""
     from . import pipeline
 
-    pipeline.run(settings, console)
+    pipeline.run(settings, console).require_passed()
 
 
 @command()
@@ -109,14 +114,63 @@ def evaluate(
     settings: Settings,
     version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
 ) -> None:
-    """Measure a model version on the test split."""
+    """Judge a model version on the test split, beside baseline and champion."""
     from . import model_evaluation, pipeline
     from .registry import versions
     from .tracking import store
 
     store.connect(settings)
     found = versions.find(settings.project.name, version)
-    pipeline.report(model_evaluation.run(settings, found), console)
+    evaluated = model_evaluation.run(settings, found)
+    pipeline.report(evaluated, console)
+    evaluated.require_passed()
+
+
+@command()
+def approve(settings: Settings, model: Model, reason: Reason) -> None:
+    """Record that you approve a version, on the evidence there is now."""
+    from .registry import approval
+
+    version = _version(settings, model)
+    _say(
+        f"{version} {approval.approve_model(version.name, version.number, reason, settings).state()}"
+    )
+
+
+@command()
+def reject(settings: Settings, model: Model, reason: Reason) -> None:
+    """Record that you reject a version; it stays so until a new approval."""
+    from .registry import approval
+
+    version = _version(settings, model)
+    _say(
+        f"{version} {approval.reject_model(version.name, version.number, reason, settings).state()}"
+    )
+
+
+@command()
+def promote(
+    settings: Settings,
+    model: Model = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
+    ] = False,
+) -> None:
+    """Make an approved version the champion; the former one stays as `previous`."""
+    from .registry import promotion
+
+    version = _version(settings, model)
+    if dry_run:
+        _say(promotion.explain(settings, version))
+        return
+    done = promotion.promote(settings, version)
+    if not done.address:
+        _say(f"{version} is the champion already, as {done.champion}")
+        return
+    _say(
+        f"{version} is the champion now, as {done.champion}; it replaces {done.replaced or 'none'}"
+    )
+    _say(f"promotion  {done.address}")
 
 
 @command(data_app, "show")
@@ -202,19 +256,11 @@ def suggest(
 
 
 @command(lineage_app, "show")
-def show_lineage(
-    settings: Settings,
-    model: Annotated[
-        str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION; the challenger by default.")
-    ] = "",
-    json: Json = False,
-) -> None:
+def show_lineage(settings: Settings, model: Model = "", json: Json = False) -> None:
     """Walk from a model version back to the raw file; say what is missing or has changed."""
-    from .registry import provenance, versions
-    from .tracking import store
+    from .registry import provenance
 
-    store.connect(settings)
-    links = provenance.trace(settings, versions.parse(model, settings.project.name))
+    links = provenance.trace(settings, _version(settings, model))
     if json:
         _json(provenance.as_dict(links))
         return
@@ -224,6 +270,51 @@ def show_lineage(
         for facts in [[f"{key}: {value}" for key, value in link.facts.items()]]
     ]
     _table(["", "link", "what is known"], rows)
+
+
+@command(registry_app, "list")
+def list_versions(settings: Settings) -> None:
+    """List the versions, in training and in production: verdict, approval, aliases."""
+    from .registry import overview
+    from .tracking import store
+
+    rows = overview.rows(store.connect(settings), settings.project.name)
+    _table(["version", "aliases", "made (UTC)", "verdict", "approval", "data"], rows)
+
+
+@command(registry_app, "show")
+def show_version(settings: Settings, model: Model = "") -> None:
+    """Show a version: its verdict, decision, and what stands against its promotion."""
+    from .registry import overview
+    from .tracking import store
+
+    version = _version(settings, model)
+    _table(["", ""], overview.details(store.connect(settings), settings, version), header=False)
+
+
+@command(registry_app, "history")
+def show_history(settings: Settings) -> None:
+    """List approvals, rejections and promotions, newest first."""
+    from .registry import promotion
+    from .tracking import store
+
+    events = promotion.history(store.connect(settings), settings)
+    rows = [[e.when, e.action, e.version, e.who, e.result] for e in events]
+    _table(["when (UTC)", "what", "version", "who", "result"], rows)
+
+
+@command(approval_app)
+def keygen(settings: Settings) -> None:
+    """Make the key that your approvals are signed with; print the line for configs/approvers.yaml."""
+    from .registry import signing
+    from .tracking import identity, store
+
+    store.connect(settings)
+    name = identity.current(settings.root).name
+    path = signing.private_key_path(settings.project.name)
+    public = signing.keygen(path)
+    _say(f"wrote the private key {path}: keep it, and give it to nobody")
+    _say(f"add this line to configs/approvers.yaml, and have it reviewed:\n{name}: {public}")
 
 
 @command(name="experiments")
@@ -251,6 +342,18 @@ def show_settings(settings: Settings) -> None:
     """Print the effective values and the layer each came from, secrets masked."""
     rows = [[key, repr(value), settings.origin(key)] for key, value in settings.flat().items()]
     _table(["key", "value", "from"], rows)
+
+
+def _version(settings: Settings, model: str) -> Version:
+    from .registry import versions
+    from .tracking import store
+
+    store.connect(settings)
+    return versions.parse(model, settings.project.name)
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(headings: list[str], rows: list[list[str]], header: bool = True) -> None:
@@ -284,11 +387,23 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
         if debug:
             typer.echo(privacy.redact_text(traceback.format_exc()), err=True)
             raise typer.Exit(1) from None
-        known = type(error).__module__.startswith(f"{__package__}.")
-        text = str(error) if known else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        text = _in_words(error)
         for line in privacy.redact_text(text).splitlines():
             typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
         raise typer.Exit(1) from None
+
+
+def _in_words(error: Exception) -> str:
+    if type(error).__module__.startswith(f"{__package__}."):
+        return str(error)
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        from .tracking import store
+
+        if isinstance(error, mlflow.MlflowException):
+            return f"{mlflow.get_tracking_uri()}: {store.complaint(error)}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def main() -> None:

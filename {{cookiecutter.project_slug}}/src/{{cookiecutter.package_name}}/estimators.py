@@ -3,8 +3,10 @@
 import difflib
 import importlib
 import inspect
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any, Self
 
 import joblib
@@ -22,6 +24,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 MAX_CATEGORIES = 50  # of a column; rarer ones share a category beyond that
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+SIGNATURE_ROWS = 1000
+WARM_UP, TIMED = 3, 30  # predictions of one row
 
 
 class EstimatorError(Exception):
@@ -64,13 +69,25 @@ def signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
 
     It is read off the first rows and, for each column, the first row that has a value.
     """
-    present = {X[name].notna().argmax() for name in X.columns}
-    rows = X.iloc[sorted(present | set(range(min(1000, len(X)))))]
+    rows = _typical(X)
     inferred = infer_signature(rows, model.predict(rows))
     columns: list[ColSpec | TensorSpec] = [
         ColSpec(column.type, column.name, required=True) for column in inferred.inputs
     ]
     return ModelSignature(Schema(columns), inferred.outputs)
+
+
+def misfit(signature: ModelSignature | None, X: pd.DataFrame) -> str:
+    """Return in words what a model wants of a table and does not find; empty if it fits."""
+    if signature is None:
+        return "it has no signature"
+    found = {column.name: column.type for column in infer_signature(_typical(X)).inputs}
+    wrong = [
+        f"{column.name} ({column.type.name}) is {there.name if there else 'missing'}"
+        for column in signature.inputs
+        if (there := found.get(column.name)) != column.type
+    ]
+    return f"it wants other columns: {', '.join(wrong)}" if wrong else ""
 
 
 def build(
@@ -140,30 +157,85 @@ def predict(model: Any, X: pd.DataFrame) -> Predictions:
     return Predictions(model.predict(X), chances, is_classifier(model))
 
 
+def latency(model: Any, X: pd.DataFrame, seed: int = 0) -> float:
+    """Return the median of the milliseconds that predicting one row takes, on rows at random."""
+    chosen = np.random.default_rng(seed).integers(len(X), size=WARM_UP + TIMED)
+    times = []
+    for row in chosen:
+        one = X.iloc[[row]]
+        start = time.perf_counter()
+        model.predict(one)
+        times.append(time.perf_counter() - start)
+    return 1000 * median(times[WARM_UP:])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What was true and what a model says of it, in numbers, shape (rows,) each.
+
+    Of a classifier these are codes of labels, below ``classes``, its own classes first in the order
+    of ``chances``; those, shape (rows, own classes), are None unless the rows define metrics of
+    probabilities: finite ones, and rows of every class of its own and of no other.
+    """
+
+    true: np.ndarray
+    predicted: np.ndarray
+    classes: int = 0
+    chances: np.ndarray | None = None
+
+
+def encode(y: pd.Series, predictions: Predictions) -> Encoded:
+    """Return labels as codes, which are compared and counted far more quickly than text."""
+    if not predictions.classification:
+        return Encoded(np.asarray(y, dtype=float), np.asarray(predictions.values, dtype=float))
+    factorized = [pd.factorize(labels) for labels in (y, predictions.values)]
+    chances = predictions.chances
+    own = [] if chances is None else list(chances)
+    labels = dict.fromkeys([*own, *(label for _, unique in factorized for label in unique)])
+    code = {label: number for number, label in enumerate(labels)}
+    true, predicted = (
+        np.array([code[label] for label in unique])[codes] for codes, unique in factorized
+    )
+    found = np.flatnonzero(np.bincount(true))
+    if chances is None or len(own) < 2 or not np.array_equal(found, range(len(own))):
+        return Encoded(true, predicted, len(code))
+    values = chances.to_numpy()
+    return Encoded(true, predicted, len(code), values if np.isfinite(values).all() else None)
+
+
 def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:
     """Return the metrics; one that these rows do not define is left out."""
-    predicted, chances = predictions.values, predictions.chances
+    rows = encode(y, predictions)
     if not predictions.classification:
-        return {
-            "rmse": float(metrics.root_mean_squared_error(y, predicted)),
-            "mae": float(metrics.mean_absolute_error(y, predicted)),
-            "r2": float(metrics.r2_score(y, predicted)),
+        if not np.isfinite(rows.predicted).all():
+            return {}
+        values = {
+            "rmse": metrics.root_mean_squared_error(rows.true, rows.predicted),
+            "mae": metrics.mean_absolute_error(rows.true, rows.predicted),
         }
+        if len(y) > 1:
+            values["r2"] = metrics.r2_score(rows.true, rows.predicted)
+        return {name: float(value) for name, value in values.items()}
+    # Rows with the same two labels are counted once; scikit-learn takes the counts as weights.
+    pairs, counts = np.unique(rows.true * rows.classes + rows.predicted, return_counts=True)
+    cells = np.divmod(pairs, rows.classes)
+    weights: dict[str, Any] = {"sample_weight": counts}
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        *cells, average="macro", zero_division=0, **weights
+    )
     values = {
-        "accuracy": metrics.accuracy_score(y, predicted),
-        "balanced_accuracy": metrics.balanced_accuracy_score(y, predicted),
-        "precision_macro": metrics.precision_score(y, predicted, average="macro", zero_division=0),
-        "recall_macro": metrics.recall_score(y, predicted, average="macro", zero_division=0),
-        "f1_macro": metrics.f1_score(y, predicted, average="macro", zero_division=0),
+        "accuracy": metrics.accuracy_score(*cells, **weights),
+        "balanced_accuracy": metrics.balanced_accuracy_score(*cells, **weights),
+        "precision_macro": precision,
+        "recall_macro": recall,
+        "f1_macro": f1,
     }
-    if chances is not None and set(y) == set(chances):
-        values["log_loss"] = metrics.log_loss(y, chances, labels=chances.columns)
-        if chances.shape[1] == 2:
-            values["roc_auc"] = metrics.roc_auc_score(y == chances.columns[1], chances.iloc[:, 1])
-        else:
-            values["roc_auc"] = metrics.roc_auc_score(
-                y, chances, multi_class="ovr", labels=chances.columns
-            )
+    if rows.chances is not None:
+        own = rows.chances.shape[1]
+        values["log_loss"] = metrics.log_loss(rows.true, rows.chances, labels=range(own))
+        values["roc_auc"] = metrics.roc_auc_score(
+            rows.true, rows.chances[:, 1] if own == 2 else rows.chances, multi_class="ovr"
+        )
     return {name: float(value) for name, value in values.items()}
 
 
@@ -191,6 +263,11 @@ def trusted_types(pipeline: Pipeline, also: Sequence[str]) -> list[str]:
             "list them there if you trust them"
         )
     return found
+
+
+def _typical(X: pd.DataFrame) -> pd.DataFrame:
+    present = {X[name].notna().argmax() for name in X.columns}
+    return X.iloc[sorted(present | set(range(min(SIGNATURE_ROWS, len(X)))))]
 
 
 def _numeric() -> Pipeline:

@@ -5,13 +5,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from . import privacy
 
+NO_ENVIRONMENTS = {"base", "approvers", "model_card"}  # other files of configs/
 PREFIX = f"{__package__.upper()}__"
 ENVIRONMENT, ROOT = f"{PREFIX}ENV", f"{PREFIX}ROOT"
 _NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces
@@ -29,9 +30,8 @@ def read_file(root: Path, name: str) -> Layer:
     try:
         values = yaml.safe_load((root / place).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        known = ", ".join(
-            sorted(p.stem for p in (root / "configs").glob("*.yaml") if p.stem != "base")
-        )
+        found = {path.stem for path in (root / "configs").glob("*.yaml")}
+        known = ", ".join(sorted(found - NO_ENVIRONMENTS))
         raise SettingsError(
             f"{place}: no such file in {root}; environments here: {known or 'none'}"
         ) from None
@@ -127,6 +127,9 @@ def explain(
 
 def _explain(error: dict[str, Any], model: type[BaseModel], origins: dict[str, str]) -> str:
     """Return one line: place, dotted key, what is wrong, what is allowed, what may be meant."""
+    if not error["loc"]:  # a rule between sections; its message starts with the key
+        message = str(error["ctx"]["error"])
+        return f"{_place(message.partition(':')[0].split('.'), origins)}: {message}"
     *parents, last = parts = [str(part) for part in error["loc"]]
     key = ".".join(parts)
     place = _place(parts, origins)
@@ -168,6 +171,9 @@ def _place(parts: Sequence[str], origins: dict[str, str]) -> str:
 
 def _fields(model: Any, path: Sequence[str]) -> Iterator[str]:
     for part in path:
+        if get_origin(model) is dict:  # of names that people choose
+            model = get_args(model)[1]
+            continue
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
     yield from getattr(model, "model_fields", {})

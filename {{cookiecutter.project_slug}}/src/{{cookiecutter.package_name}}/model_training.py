@@ -12,7 +12,7 @@ from .data.versioning import Manifest
 from .registry import versions
 from .registry.versions import Version
 from .settings import Settings
-from .tracking import experiments, recording, reproducibility
+from .tracking import experiments, identity, recording, reproducibility
 
 EXAMPLE_ROWS = 5
 
@@ -39,6 +39,7 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
         reproducibility.set_seeds(training.seed)
         tags = {"data_version": manifest.version, "pipeline_id": manifest.pipeline_id}
         recording.set_tags(tags)
+        recording.set_author(identity.current(settings.root))
         reproducibility.log_environment(settings.root)
         train, validation = (
             versioning.read_split(manifest, name, folder) for name in ("train", "validation")
@@ -73,14 +74,14 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             named, dataset=read["validation"].dataset, model_id=model.model_id
         )
         version = versions.register_challenger(model, settings.project.name, tags)
-        recording.set_tags({"model_version": f"{version.name}/{version.number}"})
+        recording.set_tags({"model_version": str(version)})
         lineage.track_data_lineage(
             {name: table.facts() for name, table in read.items()},
             [
                 Transformation("fit", len(train), len(train), [training.estimator]),
                 Transformation("validate", len(validation), len(validation)),
             ],
-            {f"{version.name}/{version.number}": {"model_id": model.model_id}},
+            {str(version): {"model_id": model.model_id}},
         )
         return Trained(version, metrics, stage.address)
 

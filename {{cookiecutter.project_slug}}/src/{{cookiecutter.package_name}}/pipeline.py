@@ -34,14 +34,22 @@ def run(settings: Settings, console: Console) -> Evaluated:
 
 
 def report(evaluated: Evaluated, console: Console) -> None:
-    """Print a version's metrics beside the baseline's."""
+    """Print a version's metrics beside the baseline's and the champion's, and the verdict."""
+    verdict = evaluated.verdict
     version = evaluated.version
-    console.print(f"{version.name} version {version.number}, on the test split:", markup=False)
-    table = Table("metric", Column("model", justify="right"), Column("baseline", justify="right"))
-    for name, value in evaluated.metrics.items():
-        base = evaluated.baseline.get(name)
-        table.add_row(name, f"{value:.4g}", "" if base is None else f"{base:.4g}")
+    heading = f"{version.name} version {version.number}, on the test split ({verdict.rows} rows):"
+    console.print(heading, markup=False)
+    others = ["baseline", *(["champion"] if verdict.outcome != "no-champion" else [])]
+    names = ["model", "interval", *others]
+    table = Table("metric", *(Column(name, justify="right") for name in names))
+    for name, found in verdict.metrics.items():
+        values = [getattr(found, other) for other in others]
+        interval = f"{found.low:.3g} to {found.high:.3g}"
+        shown = ["" if value is None else f"{value:.4g}" for value in values]
+        table.add_row(name, f"{found.value:.4g}", interval, *shown)
     console.print(table)
+    passed = len(verdict.gates) - len(verdict.failed)
+    console.print(f"verdict: {verdict.outcome}, {passed} of {len(verdict.gates)} gates passed")
 
 
 @contextmanager

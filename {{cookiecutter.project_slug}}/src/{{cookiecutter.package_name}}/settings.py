@@ -29,6 +29,18 @@ from . import layers as layering
 from . import privacy
 
 DEFAULT_ENVIRONMENT = "local"
+METRICS = {
+    "classification": (
+        "accuracy",
+        "balanced_accuracy",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "log_loss",
+        "roc_auc",
+    ),
+    "regression": ("rmse", "mae", "r2"),
+}
 
 
 class Section(BaseModel):
@@ -42,6 +54,13 @@ class Project(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
     template_version: str
+
+    @field_validator("name")
+    @classmethod
+    def _not_in_production(cls, name: str) -> str:
+        if name.endswith("-production"):
+            raise ValueError("must not end in -production: so the model in production is called")
+        return name
 
 
 class Tracking(Section):
@@ -137,12 +156,57 @@ class Training(Section):
     seed: int = Field(default=42, ge=0, lt=2**32)
 
 
+class MetricGate(Section):
+    """What a metric must reach; a limit that is left out is not judged."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    beats_baseline_by: float | None = Field(default=None, ge=0)
+    champion_margin: float | None = Field(default=None, ge=0)
+
+
+class SliceGate(Section):
+    """What a metric must reach in each slice: the rows that share a value of a column."""
+
+    columns: list[str] = []
+    metric: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    min_rows: int = Field(default=20, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.columns and self.metric is None:
+            raise ValueError("`columns` need a `metric`")
+        return self
+
+
+class Gates(Section):
+    """What a version must pass before anybody may approve it."""
+
+    metrics: dict[str, MetricGate] = {}
+    slices: SliceGate = SliceGate()
+    latency_ms: float | None = Field(default=None, gt=0)
+    size_mb: float | None = Field(default=None, gt=0)
+    complete_card: bool = False
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+
+
 class Evaluation(Section):
-    """What evaluation may cost."""
+    """What evaluation may cost, and what it demands."""
 
     importance_columns: int = Field(default=200, ge=0)
     importance_rows: int = Field(default=500, ge=1)
     importance_repeats: int = Field(default=3, ge=1)
+    gates: Gates = Gates()
+
+
+class Approval(Section):
+    """Who may approve, and for how long."""
+
+    four_eyes: bool = False
+    valid_days: int | None = Field(default=None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -157,6 +221,7 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
     training: Training
     evaluation: Evaluation = Evaluation()
+    approval: Approval = Approval()
 
     _environment: str = PrivateAttr(DEFAULT_ENVIRONMENT)
     _root: Path = PrivateAttr()
@@ -167,6 +232,21 @@ class Settings(BaseSettings):
         if self.privacy.policies.get(self.data.target) in ("drop", "mask"):
             raise ValueError(
                 f"privacy: the target {self.data.target!r} cannot be dropped or masked"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_name_metrics(self) -> Self:
+        gates, known = self.evaluation.gates, METRICS[self.problem_type]
+        wrong = [(f"metrics.{name}", name, "", known) for name in gates.metrics.keys() - set(known)]
+        sums = tuple(name for name in known if name != "roc_auc")  # that one compares all rows
+        if gates.slices.metric is not None and gates.slices.metric not in sums:
+            wrong.append(("slices.metric", gates.slices.metric, "a slice of ", sums))
+        if wrong:
+            place, name, of, there = min(wrong)
+            raise ValueError(
+                f"evaluation.gates.{place}: {name} is no metric of {of}{self.problem_type}; "
+                f"there are {', '.join(there)}"
             )
         return self
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 from rich.console import Console
 from typer.testing import CliRunner
 
 import {{ cookiecutter.package_name }}.__main__ as cli
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import pins, pipeline
-from {{ cookiecutter.package_name }}.registry import provenance
+from {{ cookiecutter.package_name }}.registry import approval, provenance
 from {{ cookiecutter.package_name }}.tracking import store
 
 run = CliRunner().invoke
@@ -105,9 +104,13 @@ def test_code_that_was_not_committed_is_said(committed: Path) -> None:
 
 
 def test_an_approval_is_part_of_the_chain(committed: Path) -> None:
-    store.connect(config.load_settings())
-    MlflowClient().set_model_version_tag("example", "1", provenance.APPROVED_BY, "ben")
+    approval.approve_model("example", 1, "it is right")
     assert links()["approval"].status == "ok"
+    assert links()["approval"].facts["approval"] == "approved"
+    client = store.connect(config.load_settings())
+    client.set_model_version_tag("example", "1", "approved_by", "somebody else")
+    assert links()["approval"].status == "changed"
+    assert "the tag `approved_by` is not what" in links()["approval"].problem
 
 
 def test_a_model_that_does_not_exist_is_named(project: Path) -> None:

@@ -63,6 +63,26 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
         ("data.split.method=time", ["needs `column`"]),
         ("data=3", ["--set: data: must be a mapping with the keys raw"]),
         ("data.drop=[label]", ["the target 'label' cannot be dropped"]),
+        ("privacy.drop=[label]", ["--set: privacy: the target 'label' cannot be dropped"]),
+        (
+            "evaluation.gates.metrics={acuracy: {at_least: 1}}",
+            ["--set: evaluation.gates.metrics.acuracy: ", "there are accuracy, balanced_accuracy"],
+        ),
+        (
+            "evaluation.gates.metrics={accuracy: {atleast: 1}}",
+            [
+                "accuracy.atleast: unknown key; allowed: at_least",
+                "did you mean evaluation.gates.metrics.accuracy.at_least?",
+            ],
+        ),
+        (
+            "evaluation.gates.slices={columns: [colour], metric: roc_auc}",
+            [
+                "slices.metric: roc_auc is no metric of a slice of classification; there are accuracy"
+            ],
+        ),
+        ("evaluation.gates.slices.columns=[colour]", ["`columns` need a `metric`"]),
+        ("project.name=a-production", ["-production"]),
         ("training", ["write it as dotted.key=value"]),
         ("data.drop=[a", ["data.drop: not a valid YAML value"]),
     ],

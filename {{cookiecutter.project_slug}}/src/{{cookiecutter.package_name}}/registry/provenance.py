@@ -15,11 +15,11 @@ from .. import pins
 from ..data import versioning
 from ..data.versioning import Manifest
 from ..settings import Settings
-from ..tracking import experiment_name, reproducibility
+from ..tracking import experiments, reproducibility
+from . import approval, evidence, promotion
 from .versions import Version
 
 Status = Literal["ok", "missing", "changed"]
-APPROVED_BY = "approved_by"
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,19 @@ def trace(settings: Settings, version: Version) -> list[Link]:
     found and is not what was recorded.
     """
     client = MlflowClient()
-    training = _run(client, version.run_id)
+    training = experiments.find_run(client, version.run_id)
     upstream = training.data.tags.get("upstream_run_id", "") if training else ""
-    preparation = _run(client, upstream)
+    preparation = experiments.find_run(client, upstream)
     manifest = _manifest(preparation)
+    judged = promotion.origin(client, version)  # of a copy in production, what it is a copy of
     return [
         _model(client, version),
         _stage("training", version.run_id, training),
         *_of_training(settings, training),
         _stage("preparation", upstream, preparation),
         *_data(settings, training, manifest),
-        _evaluation(client, settings, version),
-        _approval(client, version),
+        _evaluation(client, settings, judged),
+        _approval(client, settings, judged),
     ]
 
 
@@ -181,41 +182,25 @@ def _data(settings: Settings, training: Run | None, manifest: Manifest | None) -
 
 
 def _evaluation(client: MlflowClient, settings: Settings, version: Version) -> Link:
-    phase = experiment_name(settings.project.name, "model-evaluation")
-    experiment = client.get_experiment_by_name(phase)
-    name = f"{version.name}/{version.number}"
-    found = client.search_runs(
-        [experiment.experiment_id] if experiment else [],
-        f"tags.model_version = '{name}' AND attributes.status = 'FINISHED'",
-        max_results=1,
-    )
-    if not found:
+    found = evidence.latest_evaluation(client, settings, version)
+    if found is None:
         remedy = f"run `evaluate --version {version.number}`"
         return Link("evaluation", "missing", {}, f"no finished evaluation; {remedy}")
-    facts = {"run_id": found[0].info.run_id, **found[0].data.metrics}
-    if found[0].data.tags.get("data_version") != version.data_version:
+    verdict = {"verdict": found.data.tags.get("verdict", "")}
+    facts = {"run_id": found.info.run_id, **verdict, **found.data.metrics}
+    if found.data.tags.get("data_version") != version.data_version:
         return Link("evaluation", "changed", facts, "it was measured on another data version")
     return Link("evaluation", "ok", facts)
 
 
-def _approval(client: MlflowClient, version: Version) -> Link:
+def _approval(client: MlflowClient, settings: Settings, version: Version) -> Link:
+    rests_on, _ = evidence.examine(client, settings, version)
+    objections = approval.objections(client, settings, version, rests_on)
     tags = client.get_model_version(version.name, str(version.number)).tags
-    facts = {key: value for key, value in tags.items() if key.startswith("approv")}
-    if APPROVED_BY not in facts:
-        return Link("approval", "missing", facts, "nobody has approved this version")
-    return Link("approval", "ok", facts)
-
-
-def _run(client: MlflowClient, run_id: str) -> Run | None:
-    if not run_id:
-        return None
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    return run if run.info.lifecycle_stage == "active" else None
+    facts = {key: value for key, value in tags.items() if key in ("approval", "approved_by")}
+    if not objections:
+        return Link("approval", "ok", facts)
+    return Link("approval", "changed" if facts else "missing", facts, "; ".join(objections))
 
 
 def _manifest(preparation: Run | None) -> Manifest | None:

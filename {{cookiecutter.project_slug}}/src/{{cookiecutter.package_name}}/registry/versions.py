@@ -7,7 +7,8 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models.model import ModelInfo
 
-CHALLENGER = "challenger"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, version or alias
 
 
 class RegistryError(Exception):
@@ -25,25 +26,78 @@ class Version:
     data_version: str
     pipeline_id: str
 
+    def __str__(self) -> str:
+        """Return ``NAME/NUMBER``, which is also what `parse` takes."""
+        return f"{self.name}/{self.number}"
+
     @property
     def uri(self) -> str:
         """The address MLflow loads it from."""
-        return f"models:/{self.name}/{self.number}"
+        return f"models:/{self}"
+
+
+def production_name(project: str) -> str:
+    """Return the registered model that promotion copies to.
+
+    It is one of its own, since a server's permissions are those of a registered model: an account
+    may then train without being able to promote.
+    """
+    return f"{project}-production"
 
 
 def register_challenger(model: ModelInfo, name: str, tags: dict[str, str]) -> Version:
     """Register a logged model as the next version of ``name`` and point ``challenger`` at it."""
     client = MlflowClient()
+    create_model(client, name)
+    made = client.create_model_version(
+        name, model.model_uri, model.run_id, tags, model_id=model.model_id
+    )
+    client.set_registered_model_alias(name, CHALLENGER, made.version)
+    return as_version(made)
+
+
+def create_model(client: MlflowClient, name: str) -> None:
+    """Create a registered model unless it exists."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    made = client.create_model_version(
-        name, model.model_uri, model.run_id, tags, model_id=model.model_id
-    )
-    client.set_registered_model_alias(name, CHALLENGER, made.version)
-    return _version(made)
+
+
+def holder(client: MlflowClient, name: str, alias: str) -> Version | None:
+    """Return the version that an alias points to, or None where there is no such alias."""
+    try:
+        return as_version(client.get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return None
+
+
+def every(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Return all versions of a registered model as MLflow has them, newest first."""
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_model_versions(f"name = '{name}'", page_token=token)
+        found += page
+        token = page.token or ""
+    return sorted(found, key=lambda made: int(made.version), reverse=True)
+
+
+def aliases(client: MlflowClient, name: str) -> dict[int, list[str]]:
+    """Return the aliases of a registered model by the number of the version they point to."""
+    try:
+        found = client.get_registered_model(name).aliases
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        found = {}
+    by_number: dict[int, list[str]] = {}
+    for alias, number in sorted(found.items()):
+        by_number.setdefault(int(number), []).append(alias)
+    return by_number
 
 
 def find(name: str, which: str = CHALLENGER) -> Version:
@@ -55,15 +109,15 @@ def find(name: str, which: str = CHALLENGER) -> Version:
     client = MlflowClient()
     try:
         by_number = re.fullmatch(r"\d+", which)
-        return _version(
+        return as_version(
             client.get_model_version(name, which)
             if by_number
             else client.get_model_version_by_alias(name, which)
         )
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in ABSENT:
             raise
-    known = sorted(int(made.version) for made in client.search_model_versions(f"name = '{name}'"))
+    known = [made.version for made in reversed(every(client, name))]
     listing = f"it has the versions {', '.join(map(str, known))}" if known else "train one first"
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
@@ -80,7 +134,8 @@ def parse(text: str, project: str) -> Version:
     return find(name or project, which or CHALLENGER)
 
 
-def _version(found: ModelVersion) -> Version:
+def as_version(found: ModelVersion) -> Version:
+    """Return what this project needs to know of a version."""
     model_id = str(found.source).rpartition("/")[2]  # models:/<model id>
     tags = found.tags
     return Version(

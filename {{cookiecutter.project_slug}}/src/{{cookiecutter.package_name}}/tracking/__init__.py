@@ -7,8 +7,8 @@ PHASES = {
     "data-preparation": "Raw file to typed, split and hashed tables with their manifest.",
     "hyperparameter-tuning": "The search for the estimator's parameters; one run a study.",
     "model-training": "One run a fitted model, registered as the challenger.",
-    "model-evaluation": "Metrics, plots and the comparison with a baseline for a model version.",
-    "model-deployment": "Promotions and rollbacks: which version went where, when and why.",
+    "model-evaluation": "Metrics beside baseline and champion, the verdict, and the model card.",
+    "model-deployment": "Approvals, promotions and rollbacks: who sent which version where, and why.",
     "model-monitoring": "Performance, drift and endpoint health of the model in production.",
 }
 

@@ -1,39 +1,91 @@
-"""Experiments and model versions that say what they are."""
+"""Experiments and model versions that say what they are; said again, nothing is written."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from mlflow import MlflowClient, MlflowException
 
 from .. import privacy
 
+DESCRIPTION = "mlflow.note.content"  # of an experiment; the MLflow UI shows it as Markdown
+DOCUMENTED = "documented_at"
+METRIC, GATE = "metric_", "gate."
+
 
 def document_experiment(
-    client: MlflowClient, name: str, tags: Mapping[str, str], artifact_location: str | None = None
+    client: MlflowClient,
+    name: str,
+    description: str,
+    tags: Mapping[str, str],
+    *,
+    artifact_location: str | None = None,
+    overwrite: bool = True,
 ) -> str:
-    """Create an experiment with its description and tags; return its state.
+    """Set an experiment's description and tags, creating it if need be; return its state.
 
-    ``created``; or ``exists``, and then only tags that it lacks are set, for somebody may have
-    rewritten the others; or ``deleted``, and then it is left as it is.
+    ``created``, ``exists``, or ``deleted``, and then it is left as it is. Without ``overwrite``
+    only what an existing one lacks is set: somebody may have rewritten the rest. The tag
+    ``documented_at`` is the time of the last change (UTC, ISO 8601).
     """
-    try:
-        client.create_experiment(name, artifact_location, dict(tags))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    else:
-        return "created"
+    wanted = {**tags, DESCRIPTION: privacy.redact_text(description)}
     known = client.get_experiment_by_name(name)
+    if known is None:
+        try:
+            client.create_experiment(name, artifact_location, {DOCUMENTED: _now(), **wanted})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            known = client.get_experiment_by_name(name)  # another process was quicker
+        else:
+            return "created"
     if known is None or known.lifecycle_stage == "deleted":
         return "deleted"
-    for key in tags.keys() - known.tags.keys():
-        client.set_experiment_tag(known.experiment_id, key, tags[key])
+    changed = {
+        key: value
+        for key, value in wanted.items()
+        if key not in known.tags or (overwrite and known.tags[key] != value)
+    }
+    for key, value in _dated(changed).items():
+        client.set_experiment_tag(known.experiment_id, key, value)
     return "exists"
 
 
 def document_model(
-    client: MlflowClient, name: str, version: int, description: str, metrics: Mapping[str, float]
+    client: MlflowClient,
+    name: str,
+    version: int,
+    description: str,
+    metrics: Mapping[str, float],
+    author: str,
+    outcomes: Mapping[str, str] | None = None,
 ) -> None:
-    """Set a version's description, which the MLflow UI shows, and its metrics as tags."""
-    client.update_model_version(name, str(version), privacy.redact_text(description))
-    for key, value in metrics.items():
-        client.set_model_version_tag(name, str(version), f"metric_{key}", f"{value:.6g}")
+    """Set a version's description, which the MLflow UI shows as Markdown, and its figures as tags.
+
+    The tags are ``metric_<name>`` for each metric, ``outcomes`` (those of other metrics and gates
+    are removed), ``author``, and ``documented_at``, the time of the last change (UTC, ISO 8601).
+    """
+    number, text = str(version), privacy.redact_text(description)
+    known = client.get_model_version(name, number)
+    tags = {
+        "author": author,
+        **{f"{METRIC}{key}": f"{value:.6g}" for key, value in metrics.items()},
+        **{key: privacy.redact_text(text) for key, text in (outcomes or {}).items()},
+    }
+    changed = {key: value for key, value in tags.items() if known.tags.get(key) != value}
+    stale = {key for key in known.tags if key.startswith((METRIC, GATE))} - tags.keys()
+    rewritten = (known.description or "") != text
+    for key, value in _dated(changed, also=bool(stale or rewritten)).items():
+        client.set_model_version_tag(name, number, key, value)
+    for key in stale:
+        client.delete_model_version_tag(name, number, key)
+    if rewritten:
+        client.update_model_version(name, number, text)
+
+
+def _dated(changed: Mapping[str, str], also: bool = False) -> dict[str, str]:
+    """Return the tags to set, the time first: if interrupted, the rest still differs next time."""
+    return {DOCUMENTED: _now(), **changed} if changed or also else {}
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow import MlflowClient, MlflowException
-from mlflow.entities import Experiment, RunStatus
+from mlflow.entities import Experiment, Run, RunStatus
 
 from . import (
     PHASES,
@@ -51,8 +51,10 @@ def create_hierarchy(project: str, tracking_uri: str, template_version: str) -> 
         name: documentation.document_experiment(
             client,
             name,
+            PHASES[phase],
             experiment_tags(project, phase, template_version),
-            store.artifact_location(tracking_uri, name),
+            artifact_location=store.artifact_location(tracking_uri, name),
+            overwrite=False,
         )
         for phase, name in names.items()
     }
@@ -106,6 +108,19 @@ def stage_run(
                 reason = str(error) or type(error).__name__
                 recording.set_tags({"failure_reason": " ".join(reason.split())})
             raise
+
+
+def find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Return a run, or None where there is none or it was deleted."""
+    if not run_id:
+        return None
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return run if run.info.lifecycle_stage == "active" else None
 
 
 @contextmanager

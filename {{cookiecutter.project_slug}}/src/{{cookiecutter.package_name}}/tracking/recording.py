@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow.data.dataset import Dataset
     from mlflow.models.model import ModelInfo
+
+    from .identity import Identity
 
 PARAM_LIMIT = 6_000  # characters, of MLflow; it would cut the rest off
 TAG_LIMIT = 8_000
@@ -79,9 +84,21 @@ def log_dict(values: Mapping[str, Any], path: str) -> None:
     mlflow.log_dict(privacy.redact(values), path)
 
 
-def log_text(text: str, path: str) -> None:
-    """Log text, such as an HTML page or an SVG drawing, as an artifact."""
-    mlflow.log_text(privacy.redact_text(text), path)
+def log_text(text: str, path: str) -> str:
+    """Log text, such as an HTML page or an SVG drawing, as an artifact; return it as written."""
+    written = privacy.redact_text(text)
+    mlflow.log_text(written, path)
+    return written
+
+
+def log_record(record: Mapping[str, Any], path: str) -> None:
+    """Log who decided what as JSON, word for word: it may be signed, and names them on purpose."""
+    mlflow.log_text(json.dumps(record, indent=2, ensure_ascii=False), path)
+
+
+def set_author(who: Identity) -> None:
+    """Set who does this as tags of the run; it is known on purpose, as an approver has to be."""
+    mlflow.set_tags(who.tags())
 
 
 def log_table(table: pd.DataFrame, path: str) -> None:
@@ -89,14 +106,18 @@ def log_table(table: pd.DataFrame, path: str) -> None:
     mlflow.log_table(privacy.redact_table(table), path)
 
 
-def log_figure(figure: Figure, path: str) -> None:
-    """Log a figure as an image and close it."""
+def log_figure(figure: Figure, path: str) -> bytes:
+    """Log a figure as a PNG image, close it, and return the image."""
     import matplotlib.pyplot as plt
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a label in another script
-        mlflow.log_figure(figure, path, save_kwargs={"dpi": 100})
-    plt.close(figure)
+        place = PurePosixPath(path)
+        image = Path(folder, place.name)
+        figure.savefig(image, dpi=100)
+        plt.close(figure)
+        mlflow.log_artifact(str(image), str(place.parent))
+        return image.read_bytes()
 
 
 def log_input(dataset: Dataset, context: str) -> None:

@@ -63,7 +63,7 @@ def open_store(uri: str) -> MlflowClient:
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise StoreError(f"{privacy.redact_text(uri)}: {_complaint(error)}") from None
+        raise StoreError(f"{privacy.redact_text(uri)}: {complaint(error)}") from None
     return client
 
 
@@ -122,7 +122,8 @@ def _check_database(uri: str) -> None:
         raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
 
 
-def _complaint(error: MlflowException) -> str:
+def complaint(error: MlflowException) -> str:
+    """Return what MLflow complains of, in words that say what to do."""
     text = " ".join(str(error).split())
     if "failed with exception" in text:
         return "no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
@@ -130,4 +131,6 @@ def _complaint(error: MlflowException) -> str:
         return (
             "the server wants an account; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
+    if "error code 403" in text or error.error_code == "PERMISSION_DENIED":
+        return "the account may not do this; it needs EDIT on the model and the experiment"
     return privacy.redact_text(text)

@@ -1,0 +1,270 @@
+"""Decisions on a model version: who, when, why and on what evidence; and whether they still hold.
+
+A decision is a run of the experiment ``<project>/model-deployment`` with the record as an artifact,
+and the same record is a tag of the version: whoever changes one of the two is found out. Whoever
+may write both can forge an unsigned record; that is what signatures are for.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import mlflow
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities import Run
+from pydantic import BaseModel, ValidationError
+
+from .. import privacy
+from ..settings import Settings, load_settings
+from ..tracking import experiment_name, experiments, identity, recording, store
+from ..tracking.identity import Identity
+from . import evidence, model_card, signing, versions
+from .evidence import Evidence
+from .versions import Version
+
+RECORD = "decision.json"
+RECORD_TAG = "approval_record"
+APPROVERS = "configs/approvers.yaml"
+
+
+class ApprovalError(Exception):
+    """A version cannot be approved or rejected; the message names every reason."""
+
+
+class Record(BaseModel, frozen=True, extra="forbid"):
+    """One decision; times are UTC, ISO 8601."""
+
+    decision: Literal["approved", "rejected"]
+    model: str
+    who: dict[str, str]
+    when: str
+    why: str
+    evidence: Evidence | None
+    expires: str | None = None
+    signature: str | None = None
+
+    @property
+    def by(self) -> Identity:
+        """Return who decided."""
+        return Identity.from_dict(self.who)
+
+    def state(self) -> str:
+        """Return it as one line for people."""
+        until = f", until {self.expires}" if self.expires else ""
+        signed = ", signed" if self.signature else ""
+        return f"{self.decision} by {self.by} on {self.when}{until}{signed}: {self.why}"
+
+
+def approve_model(name: str, version: int, reason: str, settings: Settings | None = None) -> Record:
+    """Record that the caller approves a version, on the evidence there is now.
+
+    Raises:
+        ApprovalError: it did not pass its evaluation, or the caller may not approve it.
+    """
+    return _decide("approved", name, version, reason, settings or load_settings())
+
+
+def reject_model(name: str, version: int, reason: str, settings: Settings | None = None) -> Record:
+    """Record that the caller rejects a version; it stays so until a new approval.
+
+    Raises:
+        ApprovalError: no reason is given.
+    """
+    return _decide("rejected", name, version, reason, settings or load_settings())
+
+
+def objections(
+    client: MlflowClient, settings: Settings, version: Version, rests_on: Evidence | None
+) -> list[str]:
+    """Return every reason why a version does not count as approved."""
+    decided = _decisions(client, settings, version)
+    if not decided:
+        return [f"nobody has approved it; run `approve {version}`"]
+    try:
+        record = _load(decided[0])
+    except (MlflowException, OSError, ValidationError) as error:
+        return [f"the decision {decided[0].info.run_id} cannot be read ({type(error).__name__})"]
+    tags = client.get_model_version(version.name, str(version.number)).tags
+    return [
+        *_changed(record, tags, str(version), decided[0]),
+        *_outdated(record, rests_on),
+        *_unsigned(settings, record),
+        *_two_eyes(client, settings, version, record.by),
+    ]
+
+
+def last(client: MlflowClient, settings: Settings, version: Version) -> Record | None:
+    """Return the last decision on a version, as it was recorded.
+
+    Raises:
+        ApprovalError: the record cannot be read.
+    """
+    decided = _decisions(client, settings, version)
+    try:
+        return _load(decided[0]) if decided else None
+    except (MlflowException, OSError, ValidationError) as error:
+        where = f"the decision {decided[0].info.run_id} on {version}"
+        raise ApprovalError(f"{where} cannot be read ({type(error).__name__})") from None
+
+
+def _decide(
+    decision: Literal["approved", "rejected"],
+    name: str,
+    number: int,
+    reason: str,
+    settings: Settings,
+) -> Record:
+    client = store.connect(settings)
+    version = versions.find(name, str(number))
+    who = identity.current(settings.root)
+    why = privacy.redact_text(" ".join(reason.split()))
+    rests_on, reasons = evidence.examine(client, settings, version)
+    if decision == "approved":
+        reasons += _two_eyes(client, settings, version, who)
+    else:
+        reasons = []
+    if not why:
+        reasons.append("no reason is given; --reason says why")
+    if reasons:
+        raise ApprovalError(_listed(f"{version} cannot be {decision}", reasons))
+    now = _now()
+    days = settings.approval.valid_days if decision == "approved" else None
+    record = Record(
+        decision=decision,
+        model=str(version),
+        who=who.as_dict(),
+        when=_utc(now),
+        why=why,
+        evidence=rests_on,
+        expires=_utc(now + timedelta(days=days)) if days else None,
+    )
+    if decision == "approved" and signing.load_approvers(settings.root / APPROVERS):
+        key = signing.private_key_path(settings.project.name)
+        signature = signing.sign(_payload(record), key)
+        record = record.model_copy(update={"signature": signature})
+        if unsigned := list(_unsigned(settings, record)):
+            raise ApprovalError(_listed(f"{version} cannot be {decision}", unsigned))
+    _write(client, settings, version, record)
+    return record
+
+
+def _write(client: MlflowClient, settings: Settings, version: Version, record: Record) -> None:
+    with experiments.stage_run(
+        settings,
+        "model-deployment",
+        pipeline_id=version.pipeline_id or None,
+        upstream_run_id=version.run_id,
+    ):
+        recording.set_author(record.by)
+        recording.set_tags({"action": record.decision, "model_version": str(version)})
+        recording.log_record(record.model_dump(), RECORD)
+    # After the run: a rejection holds from the moment at which its run is finished.
+    summary = {
+        RECORD_TAG: _canonical(record),
+        "approval": record.decision,
+        "approved_by" if record.decision == "approved" else "rejected_by": str(record.by),
+    }
+    for key, value in summary.items():
+        client.set_model_version_tag(version.name, str(version.number), key, value)
+    described = client.get_model_version(version.name, str(version.number)).description or ""
+    shown = model_card.with_approval(described, record.state())
+    client.update_model_version(version.name, str(version.number), shown)
+
+
+def _decisions(client: MlflowClient, settings: Settings, version: Version) -> list[Run]:
+    name = experiment_name(settings.project.name, "model-deployment")
+    experiment = client.get_experiment_by_name(name)
+    found = client.search_runs(
+        [experiment.experiment_id] if experiment else [],
+        f"tags.model_version = '{version}' AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    decided = [run for run in found if run.data.tags.get("action") in ("approved", "rejected")]
+    # Of two in the same millisecond the rejection counts.
+    return sorted(
+        decided,
+        key=lambda run: (run.info.start_time, run.data.tags["action"] == "rejected"),
+        reverse=True,
+    )
+
+
+def _load(run: Run) -> Record:
+    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{RECORD}")
+    return Record.model_validate_json(text)
+
+
+def _changed(record: Record, tags: dict[str, str], version: str, run: Run) -> Iterator[str]:
+    if record.model != version:
+        yield f"the decision {run.info.run_id} is on {record.model}"
+    if record.decision != run.data.tags["action"]:
+        yield f"the decision {run.info.run_id} does not say what its tag `action` says"
+    summary = {RECORD_TAG: _canonical(record), "approval": record.decision}
+    if record.decision == "approved":
+        summary["approved_by"] = str(record.by)
+    for key, value in summary.items():
+        if tags.get(key) != value:
+            yield f"the tag `{key}` is not what the decision {run.info.run_id} recorded"
+
+
+def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
+    if record.decision == "rejected":
+        yield record.state()
+        return
+    if record.expires and record.expires <= _utc(_now()):
+        yield f"the approval expired on {record.expires}; approve it again"
+    if rests_on is None or record.evidence is None:
+        yield "the approval cannot be compared with its evidence"
+        return
+    for name, approved in record.evidence.model_dump().items():
+        now = getattr(rests_on, name)
+        if now != approved:
+            what = name.replace("_", " ")
+            yield f"approved with the {what} {approved[:12]}, it is {now[:12]} now; approve again"
+
+
+def _unsigned(settings: Settings, record: Record) -> Iterator[str]:
+    approvers = signing.load_approvers(settings.root / APPROVERS)
+    if not approvers or record.decision == "rejected":
+        return
+    if record.signature is None:
+        yield f"the approval is not signed, and {APPROVERS} lists who may sign"
+        return
+    try:
+        signing.verify(_payload(record), record.signature, approvers)
+    except signing.SigningError as error:
+        yield str(error)
+
+
+def _two_eyes(
+    client: MlflowClient, settings: Settings, version: Version, approver: Identity
+) -> Iterator[str]:
+    if not settings.approval.four_eyes:
+        return
+    run = experiments.find_run(client, version.run_id)
+    trainer = Identity.from_tags(run.data.tags if run else {})
+    if trainer == Identity():
+        what = "does not say who trained" if run else "was deleted, so nobody knows who trained"
+        yield f"four eyes: the training run {version.run_id} {what}"
+    elif same := identity.same_person(trainer, approver):
+        yield f"four eyes: who trained it cannot approve it: {same}"
+
+
+def _payload(record: Record) -> dict[str, object]:
+    return record.model_dump(exclude={"signature"})
+
+
+def _canonical(record: Record) -> str:
+    return json.dumps(record.model_dump(), sort_keys=True, ensure_ascii=False)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listed(what: str, reasons: list[str]) -> str:
+    return "\n".join([f"{what}:", *(f"  {reason}" for reason in reasons)])

@@ -1,0 +1,190 @@
+"""What an approval rests on: a model's files and their evaluation, and whether both still hold."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient, MlflowException
+from mlflow.entities import Run
+from pydantic import BaseModel
+
+from ..data.hashing import file_hash
+from ..settings import Settings
+from ..tracking import experiment_name, recording
+from . import versions
+from .versions import Version
+
+VERDICT, CARD, PAGE = "verdict.json", "model_card.md", "model_card.html"
+DIGEST = "verdict_sha256"  # a tag of the evaluation's run
+NOT_THE_MODELS = (
+    "registered_model_meta"  # MLflow writes it beside a model's files when it loads them
+)
+
+
+class EvidenceError(Exception):
+    """A model's files cannot be had."""
+
+
+class Evidence(BaseModel, frozen=True, extra="forbid"):
+    """What tells one evaluated model from every other: SHA-256 digests, and where they are from."""
+
+    evaluation_run_id: str
+    evaluation_digest: str
+    data_version: str
+    model_digest: str
+
+
+def fetch(version: Version, folder: str) -> Path:
+    """Download a model's files into ``folder`` and return where they are.
+
+    Raises:
+        EvidenceError: they are not in the artifact store, or it does not answer.
+    """
+    try:
+        uri = f"models:/{version.model_id}"
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
+    except (MlflowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise EvidenceError(f"{version}: its files cannot be read: {reason}") from None
+
+
+def digest(files: Path) -> str:
+    """Return the SHA-256 over the names and bytes of all files in a folder."""
+    total = hashlib.sha256()
+    for path in sorted(files.rglob("*")):
+        if path.is_file() and path.name != NOT_THE_MODELS:
+            name = path.relative_to(files).as_posix()
+            total.update(f"{len(name.encode())} {name} {file_hash(path)}\n".encode())
+    return total.hexdigest()
+
+
+def size(files: Path) -> int:
+    """Return the bytes of all files in a folder."""
+    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
+
+
+def log_verdict(version: Version, model_digest: str, champion: Version | None, verdict: Any) -> str:
+    """Log what was found of which files beside which champion; return the file's SHA-256."""
+    written = recording.log_text(
+        json.dumps(
+            {
+                "model": str(version),
+                "model_digest": model_digest,
+                "data_version": version.data_version,
+                "champion": champion and str(champion),
+                **verdict,
+            },
+            indent=2,
+            ensure_ascii=False,
+        ),
+        VERDICT,
+    )
+    found = _sha256(written)
+    recording.set_tags({DIGEST: found, "verdict": verdict["outcome"]})
+    return found
+
+
+def latest_evaluation(client: MlflowClient, settings: Settings, version: Version) -> Run | None:
+    """Return the newest finished evaluation run of a version."""
+    return _newest(client, settings, "model-evaluation", f"tags.model_version = '{version}'")
+
+
+def examine(
+    client: MlflowClient, settings: Settings, version: Version
+) -> tuple[Evidence | None, list[str]]:
+    """Return what an approval of a version can rest on, and every reason against it.
+
+    It must have passed its evaluation, on the data prepared last and beside the champion of
+    today, and neither its files nor that evaluation may have changed since.
+    """
+    again = f"run `evaluate --version {version.number}`"
+    run = latest_evaluation(client, settings, version)
+    if run is None:
+        return None, [f"no finished evaluation; {again}"]
+    where = f"the evaluation {run.info.run_id}"
+    try:
+        text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{VERDICT}")
+        found = json.loads(text)
+        with TemporaryDirectory() as folder:
+            files = digest(fetch(version, folder))
+    except EvidenceError as error:
+        return None, [str(error)]
+    except (MlflowException, OSError, ValueError) as error:
+        return None, [f"{where} holds no readable {VERDICT} ({type(error).__name__}); {again}"]
+    rests_on = Evidence(
+        evaluation_run_id=run.info.run_id,
+        evaluation_digest=_sha256(text),
+        data_version=str(found.get("data_version")),
+        model_digest=files,
+    )
+    reasons = [
+        *_tampered(run, found, rests_on, where),
+        *(_failed(found, where) if found.get("outcome") == "failed" else ()),
+        *_stale(client, settings, version, found, again),
+    ]
+    if not any(item.path == CARD for item in client.list_artifacts(run.info.run_id)):
+        reasons.append(f"{where} holds no model card ({CARD}); {again}")
+    return rests_on, reasons
+
+
+def _tampered(run: Run, found: Mapping[str, Any], rests_on: Evidence, where: str) -> Iterator[str]:
+    if run.data.tags.get(DIGEST) != rests_on.evaluation_digest:
+        yield f"{where}: {VERDICT} is not the file that it wrote"
+    if run.data.tags.get("verdict") != found.get("outcome"):
+        yield f"{where}: its tag `verdict` is not what {VERDICT} says"
+    measured = {name: entry["value"] for name, entry in found.get("metrics", {}).items()}
+    for name, value in measured.items():
+        logged = run.data.metrics.get(f"test_{name}", math.nan)
+        if not math.isclose(logged, value, rel_tol=1e-9):
+            yield f"{where}: its metric test_{name} is {logged:.6g}, {VERDICT} says {value:.6g}"
+    if found.get("model_digest") != rests_on.model_digest:
+        yield (
+            f"the model's files have the digest {rests_on.model_digest[:12]}, "
+            f"those evaluated {str(found.get('model_digest'))[:12]}"
+        )
+
+
+def _failed(found: Mapping[str, Any], where: str) -> Iterator[str]:
+    gates = [gate for gate in found.get("gates", []) if not gate["passed"]]
+    yield f"{where} failed: {'; '.join(gate['reason'] for gate in gates)}"
+
+
+def _stale(
+    client: MlflowClient, settings: Settings, version: Version, found: Mapping[str, Any], again: str
+) -> Iterator[str]:
+    champion = versions.holder(
+        client, versions.production_name(settings.project.name), versions.CHAMPION
+    )
+    if found.get("champion") != (champion and str(champion)):
+        yield (
+            f"stale: evaluated beside {found.get('champion') or 'no champion'}, "
+            f"now it is {champion or 'none'}; {again}"
+        )
+    measured = found.get("data_version")
+    if measured != version.data_version:
+        yield f"stale: evaluated on the data {measured}, trained on {version.data_version}; {again}"
+    same = f"tags.environment = '{settings.environment}'"
+    prepared = _newest(client, settings, "data-preparation", same)
+    newest = prepared.data.tags.get("data_version") if prepared else None
+    if newest and newest != measured:
+        yield f"stale: the data {newest} was prepared since; train and evaluate on it"
+
+
+def _newest(client: MlflowClient, settings: Settings, phase: str, which: str) -> Run | None:
+    experiment = client.get_experiment_by_name(experiment_name(settings.project.name, phase))
+    found = client.search_runs(
+        [experiment.experiment_id] if experiment else [],
+        f"{which} AND attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""The registry at a glance: what the command line prints as tables."""
+
+from datetime import UTC, datetime
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+
+from ..settings import Settings
+from . import approval, promotion, versions
+from .versions import Version
+
+SHOWN = ("author", "evaluation_run_id", "gate.", "metric_", "verdict")  # tags, by how they start
+
+
+def rows(client: MlflowClient, project: str) -> list[list[str]]:
+    """Return a row for each version, production first and newest first.
+
+    Its columns are the version, its aliases, when it was made (UTC), verdict, approval, and data.
+    """
+    found = []
+    for name in (versions.production_name(project), project):
+        aliases = versions.aliases(client, name)
+        for made in versions.every(client, name):
+            tags = made.tags
+            copied = f"copy of {tags[promotion.SOURCE]}" if promotion.SOURCE in tags else ""
+            found.append(
+                [
+                    f"{name}/{made.version}",
+                    ", ".join(aliases.get(int(made.version), [])),
+                    _made(made),
+                    tags.get("verdict", "not evaluated"),
+                    copied or tags.get("approval", "none yet"),
+                    tags.get("data_version", ""),
+                ]
+            )
+    return found
+
+
+def details(client: MlflowClient, settings: Settings, version: Version) -> list[list[str]]:
+    """Return pairs of a heading and what is known of a version."""
+    made = client.get_model_version(version.name, str(version.number))
+    aliases = versions.aliases(client, version.name).get(version.number, [])
+    pairs = {
+        "version": str(version),
+        "aliases": ", ".join(aliases),
+        "made (UTC)": _made(made),
+        "training run": version.run_id,
+        "data version": version.data_version,
+        **{key: made.tags[key] for key in sorted(made.tags) if key.startswith(SHOWN)},
+    }
+    if version.name == settings.project.name:
+        decision = approval.last(client, settings, version)
+        pairs["decision"] = decision.state() if decision else "none yet"
+        reasons = promotion.check(client, settings, version)[1]
+        pairs["promotion"] = "\n".join(reasons) or "nothing stands against it"
+    return [[key, value] for key, value in pairs.items()]
+
+
+def _made(made: ModelVersion) -> str:
+    return datetime.fromtimestamp(made.creation_timestamp / 1000, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,252 @@
+"""From an approved version to the champion, and the history of how it came to be one."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from ..settings import Settings
+from ..tracking import experiment_name, experiments, identity, recording, store
+from ..tracking.identity import Identity
+from . import approval, evidence, versions
+from .evidence import Evidence
+from .versions import CHAMPION, PREVIOUS, Version
+
+# Tags of a version in production: what it is a copy of, by which run, in whose place.
+SOURCE, PROMOTION, REPLACES, MODEL_DIGEST = (
+    "source_version",
+    "promotion_run_id",
+    "replaces",
+    "model_digest",
+)
+LEASE_SECONDS = 900  # after it a promotion whose process no longer answers blocks no other
+MARGIN_SECONDS = 60  # before its lease is over, a promotion gives up
+
+
+class PromotionError(Exception):
+    """A version is not promoted; the message names every reason."""
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """The version in production that is the champion, and where the promotion's run is shown.
+
+    Without an address there was nothing to do: the version was the champion already.
+    """
+
+    champion: Version
+    replaced: Version | None
+    address: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the history; ``when`` is UTC."""
+
+    when: str
+    action: str
+    version: str
+    who: str
+    result: str
+
+
+def check(
+    client: MlflowClient, settings: Settings, version: Version
+) -> tuple[Evidence | None, list[str]]:
+    """Return what a version rests on, and every reason against its promotion."""
+    if version.name != settings.project.name:
+        return None, [f"it is a version of {version.name}, not of {settings.project.name}"]
+    rests_on, reasons = evidence.examine(client, settings, version)
+    return rests_on, reasons + approval.objections(client, settings, version, rests_on)
+
+
+def promote(settings: Settings, version: Version) -> Promoted:
+    """Copy a version to production and make it the champion; the former one stays ``previous``.
+
+    Of promotions at the same time one wins, the others raise; see `_claim`. One that is
+    interrupted has moved the alias or has not: the champion is an approved version either way.
+
+    Raises:
+        PromotionError: with every reason why not.
+    """
+    client = store.connect(settings)
+    production = versions.production_name(settings.project.name)
+    replaced = versions.holder(client, production, CHAMPION)
+    if replaced is not None and _is_copy(client, replaced, version):
+        return Promoted(replaced, versions.holder(client, production, PREVIOUS), "")
+    rests_on, reasons = check(client, settings, version)
+    _require(version, reasons)
+    assert rests_on is not None  # or there would be a reason
+    with experiments.stage_run(
+        settings,
+        "model-deployment",
+        pipeline_id=version.pipeline_id or None,
+        upstream_run_id=rests_on.evaluation_run_id,
+    ) as stage:
+        started = time.monotonic()
+        recording.set_author(identity.current(settings.root))
+        recording.set_tags({"action": "promotion", "model_version": str(version)})
+        copy = _claim(client, version, production, replaced, stage.run_id, rests_on)
+        recording.set_tags({"production_version": str(copy)})
+        reasons = _lost(client, copy, replaced)
+        # The approval may have been withdrawn since it was looked at.
+        reasons += approval.objections(client, settings, version, rests_on)
+        if time.monotonic() - started > LEASE_SECONDS - MARGIN_SECONDS:
+            reasons.append("it took too long; promote again")
+        if reasons:
+            client.delete_model_version(copy.name, str(copy.number))
+            raise PromotionError("\n  ".join([f"{version} was not promoted:", *reasons]))
+        if replaced is not None:
+            client.set_registered_model_alias(production, PREVIOUS, str(replaced.number))
+        client.set_registered_model_alias(production, CHAMPION, str(copy.number))
+        return Promoted(copy, replaced, stage.address)
+
+
+def origin(client: MlflowClient, version: Version) -> Version:
+    """Return the version that one in production is a copy of; any other is its own.
+
+    Raises:
+        RegistryError: it was deleted.
+    """
+    tags = client.get_model_version(version.name, str(version.number)).tags
+    return versions.parse(tags[SOURCE], "") if SOURCE in tags else version
+
+
+def explain(settings: Settings, version: Version) -> str:
+    """Return in words what `promote` would do now.
+
+    Raises:
+        PromotionError: it would refuse, for the same reasons.
+    """
+    client = store.connect(settings)
+    production = versions.production_name(settings.project.name)
+    champion = versions.holder(client, production, CHAMPION)
+    if champion is not None and _is_copy(client, champion, version):
+        return f"{version} is the champion already, as {champion}; nothing would happen"
+    _require(version, check(client, settings, version)[1])
+    former = f"; {champion} would become {PREVIOUS}" if champion else ""
+    return f"{version} would be copied to {production} and become its {CHAMPION}{former}"
+
+
+def require_unchanged(client: MlflowClient, champion: Version, files: Path) -> None:
+    """Raise `PromotionError` unless the files are those that were promoted."""
+    tags = client.get_model_version(champion.name, str(champion.number)).tags
+    if tags.get(MODEL_DIGEST) != evidence.digest(files):
+        raise PromotionError(f"{champion}: its files are not those that were promoted")
+
+
+def history(client: MlflowClient, settings: Settings) -> list[Event]:
+    """Return decisions and promotions, newest first.
+
+    Whether an interrupted promotion took effect is read off the registry: its copy is the
+    champion, or was replaced as one.
+    """
+    name = experiment_name(settings.project.name, "model-deployment")
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    found: list[Run] = []
+    token = None
+    while token is None or token:
+        page = client.search_runs(
+            [experiment.experiment_id], order_by=["attributes.start_time DESC"], page_token=token
+        )
+        found += page
+        token = page.token or ""
+    production = versions.production_name(settings.project.name)
+    champion = versions.holder(client, production, CHAMPION)
+    replaced = {made.tags.get(REPLACES) for made in versions.every(client, production)}
+    took_effect = {*replaced, str(champion)}
+    return [_event(run, took_effect) for run in found if "action" in run.data.tags]
+
+
+def _is_copy(client: MlflowClient, copy: Version, version: Version) -> bool:
+    made = client.get_model_version(copy.name, str(copy.number))
+    return made.tags.get(SOURCE) == str(version)
+
+
+def _require(version: Version, reasons: list[str]) -> None:
+    if reasons:
+        raise PromotionError("\n  ".join([f"{version} cannot be promoted:", *reasons]))
+
+
+def _claim(
+    client: MlflowClient,
+    version: Version,
+    production: str,
+    replaced: Version | None,
+    run_id: str,
+    rests_on: Evidence,
+) -> Version:
+    """Copy a version to production; the copy is at once the claim to become the champion.
+
+    The registry numbers versions one after the other, and that order decides who wins: whoever
+    holds the lowest number of all that are under way (`_lost`). So the claim has to be there in
+    the same request as the copy, which MLflow's ``copy_model_version`` does not offer.
+    """
+    versions.create_model(client, production)
+    made = client.get_model_version(version.name, str(version.number))
+    tags = {
+        **made.tags,
+        SOURCE: str(version),
+        PROMOTION: run_id,
+        REPLACES: str(replaced or ""),
+        MODEL_DIGEST: rests_on.model_digest,
+    }
+    copied = client.create_model_version(
+        production,
+        str(made.source),
+        made.run_id,
+        tags,
+        description=made.description,
+        model_id=version.model_id,
+    )
+    return versions.as_version(copied)
+
+
+def _lost(client: MlflowClient, copy: Version, replaced: Version | None) -> list[str]:
+    """Return who came first.
+
+    A promotion that ended before the claims were read has moved the champion already, so the
+    claims are read first, and the champion after them.
+    """
+    lower = [made for made in versions.every(client, copy.name) if int(made.version) < copy.number]
+    for made in lower:
+        if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
+            return [f"the promotion of {made.tags.get(SOURCE)} came first; promote again after it"]
+    now = versions.holder(client, copy.name, CHAMPION)
+    if now != replaced:
+        return [f"another promotion came first: the champion is {now} now, it was {replaced}"]
+    return []
+
+
+def _under_way(client: MlflowClient, run_id: str) -> bool:
+    run = experiments.find_run(client, run_id)
+    if run is None or run.info.status != "RUNNING":
+        return False
+    return bool(time.time() - run.info.start_time / 1000 < LEASE_SECONDS)
+
+
+def _event(run: Run, took_effect: set[str | None]) -> Event:
+    tags = run.data.tags
+    return Event(
+        datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        tags["action"],
+        tags.get("model_version", ""),
+        str(Identity.from_tags(tags)),
+        _result(run, took_effect) if tags["action"] == "promotion" else "",
+    )
+
+
+def _result(run: Run, took_effect: set[str | None]) -> str:
+    copy, reason = run.data.tags.get("production_version"), run.data.tags.get("failure_reason", "")
+    if run.info.status == "RUNNING" and copy not in took_effect:
+        return "under way"
+    if run.info.status == "FINISHED":
+        return f"champion as {copy}"
+    if copy in took_effect:
+        return f"champion as {copy}, interrupted after that"
+    return f"not promoted ({run.info.status.lower()}) {reason}".strip()

@@ -1,0 +1,445 @@
+"""Who may make a version the champion, and what stands against it; on a real store."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from typer.testing import CliRunner
+
+import {{ cookiecutter.package_name }}.__main__ as cli
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_evaluation as evaluation
+import {{ cookiecutter.package_name }}.model_training as training
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import layers
+from {{ cookiecutter.package_name }}.registry import (
+    approval,
+    evidence,
+    overview,
+    promotion,
+    signing,
+    versions,
+)
+from {{ cookiecutter.package_name }}.registry.versions import Version
+from {{ cookiecutter.package_name }}.tracking import store
+
+run = CliRunner().invoke
+
+
+def git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, new_project: Callable[[Path], None]) -> Path:
+    """Return a project with a trained version, which all tests here share."""
+    folder = tmp_path_factory.mktemp("shared")
+    new_project(folder)
+    # Without the date the model needs no code of this package, so it is a few files only.
+    (folder / "configs/local.yaml").write_text("data: {drop: [customer, price, seen]}")
+    git(folder, "init", "--quiet")
+    git(folder, "config", "user.email", "ann@example.com")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv(layers.ROOT, str(folder))
+        settings = config.load_settings()
+        training.run(settings, preparation.run(settings).manifest)
+    return folder
+
+
+@pytest.fixture
+def settings(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[config.Settings]:
+    """Return its settings; afterwards nothing is in production."""
+    monkeypatch.setenv(layers.ROOT, str(shared))
+    loaded = config.load_settings()
+    yield loaded
+    client = store.connect(loaded)
+    if versions.every(client, "example-production"):
+        client.delete_registered_model("example-production")
+
+
+@pytest.fixture
+def client(settings: config.Settings) -> MlflowClient:
+    return store.connect(settings)
+
+
+@pytest.fixture
+def version(settings: config.Settings, client: MlflowClient) -> Version:
+    """Return a new version of the trained model."""
+    first = client.get_model_version("example", "1")
+    made = client.create_model_version("example", str(first.source), first.run_id, first.tags)
+    client.set_registered_model_alias("example", versions.CHALLENGER, made.version)
+    return versions.as_version(made)
+
+
+@pytest.fixture
+def evaluated(settings: config.Settings, version: Version) -> evaluation.Evaluated:
+    return evaluation.run(settings, version)
+
+
+@pytest.fixture
+def approved(settings: config.Settings, evaluated: evaluation.Evaluated) -> Version:
+    version = evaluated.version
+    approval.approve_model(version.name, version.number, "looks right", settings)
+    return version
+
+
+def reasons(settings: config.Settings, version: Version, *options: str) -> str:
+    """Return what the command line says against a promotion; it has to refuse."""
+    before = versions.holder(MlflowClient(), "example-production", "champion")
+    done = run(cli.app, ["promote", str(version), *options])
+    assert done.exit_code == 1
+    assert "cannot be promoted" in done.stderr
+    assert versions.holder(MlflowClient(), "example-production", "champion") == before
+    return " ".join(done.stderr.split())
+
+
+def test_the_whole_road_on_the_command_line(
+    settings: config.Settings, client: MlflowClient, version: Version
+) -> None:
+    name = str(version)
+    said = reasons(settings, version)
+    assert "no finished evaluation" in said
+    assert "nobody has approved it" in said
+    for command in (
+        ["evaluate", "--version", str(version.number)],
+        ["approve", name, "--reason", "better than what we have"],
+    ):
+        done = run(cli.app, command)
+        assert done.exit_code == 0, done.output
+    dry = run(cli.app, ["promote", name, "--dry-run"])
+    assert "would be copied to example-production" in dry.stdout
+    assert versions.every(client, "example-production") == []
+    done = run(cli.app, ["promote"])
+    assert f"{name} is the champion now, as example-production/1" in done.stdout, done.output
+    again = run(cli.app, ["promote", name])
+    assert f"{name} is the champion already" in again.stdout, again.output
+
+    champion = client.get_model_version_by_alias("example-production", "champion")
+    assert champion.tags["source_version"] == name
+    assert champion.tags["approved_by"].startswith("ann@example.com")
+    assert "better than what we have" in str(champion.description)
+    loaded = mlflow.sklearn.load_model("models:/example-production@champion")
+    assert hasattr(loaded, "predict_proba")
+
+    # The next one is judged beside it, and takes its place.
+    made = client.create_model_version("example", f"models:/{version.model_id}", version.run_id)
+    for key, value in client.get_model_version("example", "1").tags.items():
+        client.set_model_version_tag("example", made.version, key, value)
+    done = run(cli.app, ["evaluate", "--version", made.version])
+    assert done.exit_code == 0, done.output
+    tags = client.get_model_version("example", made.version).tags
+    assert tags["verdict"] == "passed"
+    for words in (["approve", "--reason", "again"], ["promote"]):
+        done = run(cli.app, [*words, f"example/{made.version}"])
+        assert done.exit_code == 0, done.output
+    holders = client.get_registered_model("example-production").aliases
+    assert {alias: int(number) for alias, number in holders.items()} == {
+        "champion": 2,
+        "previous": 1,
+    }
+    new, old = f"example/{made.version}", name
+    events = promotion.history(client, settings)
+    assert [(event.action, event.version) for event in events[:4]] == [
+        ("promotion", new),
+        ("approved", new),
+        ("promotion", old),
+        ("approved", old),
+    ]
+    assert events[0].result == "champion as example-production/2"
+    shown = run(cli.app, ["registry", "history"]).stdout
+    assert all(event.action in shown and event.version in shown for event in events[:4])
+    assert events[1].who.startswith("ann@example.com")
+    assert "champion" in run(cli.app, ["registry", "list"]).stdout
+    rows = [row[:2] for row in overview.rows(client, "example")]
+    assert rows[:2] == [["example-production/2", "champion"], ["example-production/1", "previous"]]
+    assert [new, "challenger"] not in rows  # the alias is still the one before
+    shown = run(cli.app, ["registry", "show", new]).stdout
+    assert "approved by ann@example.com" in " ".join(shown.split())
+    link = {
+        link["name"]: link
+        for link in json.loads(
+            run(cli.app, ["lineage", "show", "example-production@champion", "--json"]).stdout
+        )["links"]
+    }
+    assert link["approval"]["status"] == "ok", link
+    assert link["evaluation"]["status"] == "ok"
+
+
+def test_a_version_that_failed_a_gate_is_refused(
+    settings: config.Settings, client: MlflowClient, version: Version
+) -> None:
+    strict = "evaluation.gates.metrics={accuracy: {at_least: 1.0}, f1_macro: {at_least: 0.1}}"
+    done = run(cli.app, ["evaluate", "--version", str(version.number), "--set", strict])
+    assert done.exit_code == 1
+    assert f"{version} failed 1 of 2 gates" in done.stderr
+    assert "accuracy at least" in done.stderr
+    found = evidence.latest_evaluation(client, settings, version)
+    assert found is not None
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["verdict"] == "failed"
+    tags = client.get_model_version("example", str(version.number)).tags
+    assert tags["verdict"] == "failed"
+    assert tags["gate.accuracy_at_least"].startswith("failed")
+    assert tags["gate.f1_macro_at_least"].startswith("passed")
+    with pytest.raises(approval.ApprovalError, match="failed"):
+        approval.approve_model("example", version.number, "please", settings)
+    said = reasons(settings, version)
+    assert "failed: accuracy" in said
+    assert "nobody has approved it" in said
+
+
+def test_an_approval_needs_an_evaluation_and_a_reason(
+    settings: config.Settings, version: Version
+) -> None:
+    with pytest.raises(approval.ApprovalError) as caught:
+        approval.approve_model("example", version.number, "  ", settings)
+    assert "no finished evaluation" in str(caught.value)
+    assert "no reason is given" in str(caught.value)
+
+
+def test_a_rejection_wins_until_a_new_approval(
+    settings: config.Settings, client: MlflowClient, approved: Version
+) -> None:
+    assert promotion.check(client, settings, approved)[1] == []
+    done = run(cli.app, ["reject", str(approved), "--reason", "bias, ask bob@example.com"])
+    assert done.exit_code == 0, done.output
+    said = reasons(settings, approved)
+    assert re.search(r"rejected by \S+ .* bias, ask \[REDACTED\]", said)
+    assert "@" not in said
+    described = str(client.get_model_version("example", str(approved.number)).description)
+    assert "**Approval:** rejected by ann@example.com" in described
+    approval.approve_model("example", approved.number, "mended", settings)
+    assert promotion.check(client, settings, approved)[1] == []
+
+
+def test_an_approval_expires(
+    settings: config.Settings,
+    client: MlflowClient,
+    evaluated: evaluation.Evaluated,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limited = config.load_settings(overrides=["approval.valid_days=30"])
+    version = evaluated.version
+    record = approval.approve_model("example", version.number, "for now", limited)
+    assert record.expires is not None
+    assert promotion.check(client, limited, version)[1] == []
+    later = datetime.now(UTC) + timedelta(days=31)
+    monkeypatch.setattr(approval, "_now", lambda: later)
+    assert f"expired on {record.expires}" in reasons(settings, version)
+
+
+def test_an_evaluation_beside_another_champion_is_stale(
+    settings: config.Settings, client: MlflowClient, approved: Version
+) -> None:
+    made = client.create_model_version(
+        "example",
+        f"models:/{approved.model_id}",
+        approved.run_id,
+        {"data_version": approved.data_version},
+    )
+    other = versions.as_version(made)
+    evaluation.run(settings, other)
+    approval.approve_model("example", other.number, "quicker", settings)
+    promotion.promote(settings, other)
+    said = reasons(settings, approved)
+    assert "evaluated beside no champion, now it is example-production/1" in said
+    assert f"run `evaluate --version {approved.number}`" in said
+
+
+def test_an_evaluation_on_other_data_is_stale(
+    settings: config.Settings, client: MlflowClient, approved: Version
+) -> None:
+    other = config.load_settings(overrides=["data.split.seed=7"])
+    found = preparation.run(other).manifest
+    try:
+        assert f"the data {found.version} was prepared since" in reasons(settings, approved)
+        # What another environment prepares is no reason.
+        client.set_tag(found.run_id, "environment", "elsewhere")
+        assert promotion.check(client, settings, approved)[1] == []
+    finally:
+        client.delete_run(found.run_id)
+        preparation.run(settings)
+
+
+def test_a_changed_model_file_is_found(settings: config.Settings, approved: Version) -> None:
+    [file] = (settings.root / "mlruns").rglob(f"{approved.model_id}/artifacts/model.skops")
+    original = file.read_bytes()
+    try:
+        file.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
+        said = reasons(settings, approved)
+        assert "those evaluated" in said
+        assert "approved with the model digest" in said
+        file.unlink()
+        said = reasons(settings, approved)
+        assert "cannot" in said
+    finally:
+        file.write_bytes(original)
+    assert promotion.explain(settings, approved).startswith(f"{approved} would be copied")
+
+
+@pytest.mark.parametrize("key", ["approval", "approved_by", approval.RECORD_TAG])
+def test_a_changed_tag_is_found(
+    settings: config.Settings, client: MlflowClient, approved: Version, key: str
+) -> None:
+    number = str(approved.number)
+    value = client.get_model_version("example", number).tags[key]
+    client.set_model_version_tag("example", number, key, value.replace("a", "b"))
+    assert f"the tag `{key}` is not what the decision" in reasons(settings, approved)
+    client.delete_model_version_tag("example", number, key)
+    assert f"the tag `{key}` is not what the decision" in reasons(settings, approved)
+
+
+def test_a_changed_evaluation_is_found(
+    settings: config.Settings, client: MlflowClient, approved: Version
+) -> None:
+    found = evidence.latest_evaluation(client, settings, approved)
+    assert found is not None
+    run_id = found.info.run_id
+    value = found.data.metrics["test_accuracy"]
+    client.log_metric(run_id, "test_accuracy", 1.5)
+    assert "its metric test_accuracy is 1.5" in reasons(settings, approved)
+    client.log_metric(run_id, "test_accuracy", value)
+    client.set_tag(run_id, "verdict", "better")
+    assert "its tag `verdict` is not what" in reasons(settings, approved)
+    client.set_tag(run_id, "verdict", found.data.tags["verdict"])
+    assert promotion.check(client, settings, approved)[1] == []
+
+    [path] = (settings.root / "mlruns").rglob(f"{run_id}/artifacts/{evidence.VERDICT}")
+    verdict = json.loads(path.read_text())
+    path.write_text(json.dumps({**verdict, "rows": 10**9}, indent=2))
+    said = reasons(settings, approved)
+    assert "is not the file that it wrote" in said
+    assert "approved with the evaluation digest" in said
+    (path.parent / evidence.CARD).unlink()
+    assert "holds no model card" in reasons(settings, approved)
+    path.write_text("{")
+    assert "holds no readable verdict.json" in reasons(settings, approved)
+    client.delete_run(run_id)
+    assert "no finished evaluation" in reasons(settings, approved)
+
+
+def test_evaluating_again_asks_for_a_new_approval(
+    settings: config.Settings, approved: Version
+) -> None:
+    evaluation.run(settings, approved)
+    assert "approved with the evaluation run id" in reasons(settings, approved)
+
+
+def test_four_eyes(
+    settings: config.Settings, client: MlflowClient, evaluated: evaluation.Evaluated
+) -> None:
+    careful = config.load_settings(overrides=["approval.four_eyes=true"])
+    version, tags = evaluated.version, client.get_run(evaluated.version.run_id).data.tags
+    with pytest.raises(approval.ApprovalError, match="who trained it cannot approve it"):
+        approval.approve_model("example", version.number, "my own", careful)
+    approval.approve_model("example", version.number, "my own", settings)
+    option = ["--set", "approval.four_eyes=true"]
+    assert "who trained it cannot approve it" in reasons(settings, version, *option)
+    mine = {key: value for key, value in tags.items() if key.startswith("author")}
+    try:
+        for key in mine:
+            client.delete_tag(version.run_id, key)
+        assert "does not say who trained" in reasons(settings, version, *option)
+        client.set_tag(version.run_id, "author_email", "ben@example.com")
+        client.set_tag(version.run_id, "author_user", "ben")
+        assert promotion.check(client, careful, version)[1] == []
+    finally:
+        for key, value in mine.items():
+            client.set_tag(version.run_id, key, value)
+
+
+def test_signed_approvals(
+    settings: config.Settings,
+    client: MlflowClient,
+    approved: Version,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    approvers = settings.root / approval.APPROVERS
+    monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "ann.pem"))
+    done = run(cli.app, ["approval", "keygen"])
+    assert done.exit_code == 0, done.output
+    assert "PRIVATE" not in done.output
+    line = done.stdout.splitlines()[-1]
+    try:
+        approvers.write_text(f"{line}\n")
+        assert "is not signed" in reasons(settings, approved)
+        record = approval.approve_model("example", approved.number, "signed now", settings)
+        assert record.signature
+        assert promotion.check(client, settings, approved)[1] == []
+
+        # Who may write everything still cannot forge it: the record and its tag say another thing.
+        assert approval.last(client, settings, approved) == record
+        forged = record.model_copy(update={"why": "forged"})
+        experiment = client.get_experiment_by_name("example/model-deployment")
+        assert experiment is not None
+        newest = client.search_runs([experiment.experiment_id], max_results=1)[0]
+        client.log_text(newest.info.run_id, forged.model_dump_json(), approval.RECORD)
+        number, tag = str(approved.number), json.dumps(forged.model_dump(), sort_keys=True)
+        client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
+        assert "signature" in reasons(settings, approved)
+        client.log_text(newest.info.run_id, record.model_dump_json(), approval.RECORD)
+        tag = json.dumps(record.model_dump(), sort_keys=True)
+        client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
+        assert promotion.check(client, settings, approved)[1] == []
+
+        # Another key, under her name; and nobody's name under the right key.
+        monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "other.pem"))
+        signing.keygen(tmp_path / "other.pem")
+        with pytest.raises(approval.ApprovalError, match="cannot be approved"):
+            approval.approve_model("example", approved.number, "not mine", settings)
+        approvers.write_text(line.replace("ann", "ben"))
+        assert "configs/approvers.yaml must list a key" in reasons(settings, approved)
+    finally:
+        approvers.unlink()
+
+
+def test_the_champion_that_no_longer_fits_is_a_failed_gate(
+    settings: config.Settings, client: MlflowClient, approved: Version
+) -> None:
+    promotion.promote(settings, approved)
+    margin = "evaluation.gates.metrics={accuracy: {champion_margin: 0.1}}"
+    strict = config.load_settings(overrides=[margin])
+    same = evaluation.run(strict, approved)
+    assert same.verdict.outcome == "passed"
+    assert same.verdict.metrics["accuracy"].champion == same.metrics["accuracy"]
+
+    narrow = config.load_settings(overrides=[margin, "data.drop=[customer, price, seen, size]"])
+    try:
+        smaller = training.run(narrow, preparation.run(narrow).manifest).version
+        found = evaluation.run(narrow, smaller).verdict
+    finally:
+        preparation.run(settings)
+    [failed] = found.failed
+    assert failed.name == "accuracy against champion"
+    assert "size" in failed.reason
+    assert versions.holder(client, "example-production", "champion") is not None
+
+
+def test_what_is_not_there_is_said_in_one_line(
+    settings: config.Settings, approved: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (
+        ["promote", "example/4711"],
+        ["promote", "example@nobody"],
+        ["approve", "nothing/1", "--reason", "x"],
+        ["registry", "show", "example/4711"],
+    ):
+        done = run(cli.app, command)
+        assert done.exit_code == 1, command
+        assert re.fullmatch(r"error: the model \S+ has no version .*\n", done.stderr), done.stderr
+    done = run(cli.app, ["promote", "example/1", "--set", "project.name=other"])
+    assert "it is a version of example, not of other" in done.stderr
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        for command in (["promote"], ["approve", "x/1", "--reason", "x"]):
+            done = run(cli.app, command)
+            assert done.exit_code == 1
+            assert re.fullmatch(r"error: .*no MLflow server answers there.*\n", done.stderr)

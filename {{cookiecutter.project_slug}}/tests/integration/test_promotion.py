@@ -1,0 +1,221 @@
+"""Promotions against a server: at the same time, and with the server killed in the middle."""
+
+import http.client
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from mlflow import MlflowClient
+from servers import Server, mlflow_server
+
+import {{ cookiecutter.package_name }}
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_evaluation as evaluation
+import {{ cookiecutter.package_name }}.model_training as training
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import layers
+from {{ cookiecutter.package_name }}.registry import approval, promotion, versions
+from {{ cookiecutter.package_name }}.registry.versions import Version
+
+ROUNDS = 50
+PRODUCTION = "example-production"
+COPY = "/api/2.0/mlflow/model-versions/create"
+ALIAS = "/api/2.0/mlflow/registered-models/alias"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
+    with mlflow_server(tmp_path_factory.mktemp("server"), store=empty_store) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory,
+    new_project: Callable[[Path], None],
+    server: Server,
+) -> Path:
+    """Return a project with a trained version on the server."""
+    folder = tmp_path_factory.mktemp("shared")
+    new_project(folder)
+    # Without the date the model needs no code of this package, so it is a few files only.
+    (folder / "configs/local.yaml").write_text("data: {drop: [customer, price, seen]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.address)
+        patch.setenv(layers.ROOT, str(folder))
+        settings = config.load_settings()
+        training.run(settings, preparation.run(settings).manifest)
+    return folder
+
+
+@pytest.fixture
+def settings(shared: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+    monkeypatch.setenv(layers.ROOT, str(shared))
+    return config.load_settings()
+
+
+@pytest.fixture
+def client(settings: config.Settings, server: Server) -> MlflowClient:
+    return MlflowClient(server.address)
+
+
+def approved(settings: config.Settings, client: MlflowClient) -> Version:
+    """Return a new version, evaluated and approved."""
+    first = client.get_model_version("example", "1")
+    tags = {key: first.tags[key] for key in ("data_version", "pipeline_id")}
+    made = client.create_model_version(
+        "example",
+        str(first.source),
+        first.run_id,
+        tags,
+        model_id=versions.as_version(first).model_id,
+    )
+    version = versions.as_version(made)
+    evaluation.run(settings, version)
+    approval.approve_model("example", version.number, "for the race", settings)
+    return version
+
+
+def test_of_two_promotions_one_wins(settings: config.Settings, client: MlflowClient) -> None:
+    runners = [approved(settings, client) for _ in range(2)]
+    winners = set()
+    for _ in range(ROUNDS):
+        ready = threading.Barrier(2)
+
+        def promote(version: Version, ready: threading.Barrier = ready) -> str:
+            ready.wait()
+            try:
+                return str(promotion.promote(settings, version).champion)
+            except promotion.PromotionError as error:
+                return f"refused: {' '.join(str(error).split())}"
+
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(promote, runners))
+        [winner] = [n for n, said in enumerate(results) if not said.startswith("refused")]
+        assert "came first" in results[1 - winner] or "beside no champion" in results[1 - winner]
+        champion = versions.holder(client, PRODUCTION, versions.CHAMPION)
+        assert str(champion) == results[winner]
+        assert champion is not None
+        assert promotion.origin(client, champion) == runners[winner]
+        assert len(versions.every(client, PRODUCTION)) == 1  # the other's copy is gone
+        winners.add(winner)
+        client.delete_registered_model(PRODUCTION)
+    assert "under way" not in [event.result for event in promotion.history(client, settings)]
+
+
+@contextmanager
+def killing(server: Server, path: str, method: str, after: bool) -> Iterator[str]:
+    """Yield the address of a proxy that kills the server at a request, before or after it."""
+    upstream = urlsplit(server.address).netloc
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            fatal = self.path == path and self.command == method and self.matches(body)
+            if fatal and not after:
+                server.kill()
+            self.close_connection = True
+            try:
+                upstream_connection = http.client.HTTPConnection(upstream, timeout=30)
+                upstream_connection.request(self.command, self.path, body, dict(self.headers))
+                answer = upstream_connection.getresponse()
+                content = answer.read()
+            except OSError:
+                return
+            if fatal:
+                server.kill()
+                return
+            self.send_response(answer.status)
+            for name in ("Content-Type", "Location"):
+                if value := answer.headers.get(name):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def matches(self, body: bytes) -> bool:
+            return path != ALIAS or b'"champion"' in body
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for each in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        setattr(Proxy, f"do_{each}", Proxy.forward)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}"
+        finally:
+            proxy.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "after", "moved"),
+    [(COPY, True, False), (ALIAS, False, False), (ALIAS, True, True)],
+    ids=["after the copy", "before the alias", "after the alias"],
+)
+def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
+    settings: config.Settings,
+    client: MlflowClient,
+    server: Server,
+    path: str,
+    after: bool,
+    moved: bool,
+) -> None:
+    if versions.holder(client, PRODUCTION, versions.CHAMPION) is None:
+        promotion.promote(settings, approved(settings, client))
+    old = versions.holder(client, PRODUCTION, versions.CHAMPION)
+    assert old is not None
+    new = approved(settings, client)
+    with killing(server, path, "POST", after) as address:
+        done = subprocess.run(
+            [sys.executable, "-m", {{ cookiecutter.package_name }}.__name__, "promote", str(new)],
+            env={
+                **os.environ,
+                "MLFLOW_TRACKING_URI": address,
+                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1, done.stdout
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "no MLflow server answers there" in done.stderr
+
+    server.start()
+    champion = versions.holder(client, PRODUCTION, versions.CHAMPION)
+    assert champion is not None
+    assert promotion.origin(client, champion) == (new if moved else promotion.origin(client, old))
+    [event] = [
+        event
+        for event in promotion.history(client, settings)
+        if event.version == str(new) and event.action == "promotion"
+    ]
+    assert event.result == (
+        f"champion as {champion}, interrupted after that" if moved else "under way"
+    )
+
+    promoted = promotion.promote(settings, new)
+    assert promoted.champion == versions.holder(client, PRODUCTION, versions.CHAMPION)
+    assert promotion.origin(client, promoted.champion) == new
+    assert versions.holder(client, PRODUCTION, versions.PREVIOUS) == old
+    assert bool(promoted.address) != moved  # there was nothing left to do
+    results = [e.result for e in promotion.history(client, settings) if e.version == str(new)]
+    if not moved:
+        assert results[0] == f"champion as {promoted.champion}"
+        assert results[1].startswith("not promoted (killed)")

@@ -1,0 +1,173 @@
+"""Real MLflow servers for the tests, each with a store of its own; POSIX only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import sqlalchemy
+
+DATABASE = "TEST_DATABASE_URI"  # such as postgresql+psycopg://...: there instead of in SQLite
+START = 60  # seconds
+ADMIN = "admin"
+
+
+class Server:
+    """One ``mlflow server`` on 127.0.0.1, which can be killed and started again."""
+
+    def __init__(self, folder: Path, backend: str, accounts: bool, port: int) -> None:
+        """Prepare it; ``start`` runs it. Its log is server.log in ``folder``."""
+        self.address = f"http://127.0.0.1:{port}"
+        self._log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._passwords = {ADMIN: secrets.token_urlsafe(16)}
+        self._command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        self._command += ["--port", str(port), "--workers", "1", "--backend-store-uri", backend]
+        self._command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+        theirs = ("MLFLOW_", "PYTHONDONTWRITEBYTECODE")  # without .pyc it starts half as fast
+        self._environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(theirs)},
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        if accounts:
+            self._command += ["--app-name", "basic-auth"]
+            settings = folder / "accounts.ini"
+            settings.write_text(
+                "[mlflow]\n"
+                "default_permission = READ\n"
+                f"database_uri = sqlite:///{folder / 'accounts.db'}\n"
+                f"admin_username = {ADMIN}\n"
+                "auth_cache_ttl_seconds = 60\n"  # checking a password takes 0.15 s
+            )
+            self._environment |= {
+                "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+                "MLFLOW_AUTH_ADMIN_PASSWORD": self._passwords[ADMIN],
+                "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
+            }
+
+    def start(self) -> None:
+        """Start it on its port and store, and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self._log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"the MLflow server did not come up:\n{tail}")
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End every process of it at once, as a power cut would; nothing if it is not running."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        for _ in range(1000):  # the worker closes the port a moment later
+            if not self._listens():
+                break
+            time.sleep(0.01)
+
+    def add_account(self, name: str) -> None:
+        """Create an account with a made-up password."""
+        self._passwords[name] = secrets.token_urlsafe(16)
+        with self.administration() as client:
+            client.create_user(name, self._passwords[name])
+
+    def login(self, name: str) -> dict[str, str]:
+        """Return the variables that make a process, or this one, work under an account."""
+        return {
+            "MLFLOW_TRACKING_URI": self.address,
+            "MLFLOW_TRACKING_USERNAME": name,
+            "MLFLOW_TRACKING_PASSWORD": self._passwords[name],
+        }
+
+    @contextmanager
+    def administration(self) -> Iterator[Any]:
+        """Yield MLflow's client for accounts and permissions, under the administrator's account."""
+        from mlflow.server import get_app_client  # a second, which only these tests need
+
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in self.login(ADMIN).items():
+                patch.setenv(variable, value)
+            yield get_app_client("basic-auth", self.address)
+
+    def _answers(self) -> bool:
+        with suppress(URLError, OSError), urlopen(f"{self.address}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+        return False
+
+    def _listens(self) -> bool:
+        host, port = self.address.removeprefix("http://").split(":")
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+            return True
+        return False
+
+
+@contextmanager
+def mlflow_server(
+    folder: Path,
+    *,
+    backend: str = "",
+    store: Path | None = None,
+    accounts: bool = False,
+    port: int | None = None,
+) -> Iterator[Server]:
+    """Run a server whose files are in ``folder``, and end it.
+
+    Its store is ``backend``, else a new database on the server of ``TEST_DATABASE_URI``, else
+    SQLite in ``folder``: a copy of ``store``, an empty one with its tables, which saves a second.
+    """
+    with _database(folder, backend, store) as uri:
+        server = Server(folder, uri, accounts, port or _free_port())
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@contextmanager
+def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
+    elsewhere = os.environ.get(DATABASE)
+    if backend or not elsewhere:
+        if store and not backend:
+            shutil.copy(store, folder / "mlflow.db")
+        yield backend or f"sqlite:///{folder / 'mlflow.db'}"
+        return
+    name = f"test_{secrets.token_hex(8)}"
+    engine = sqlalchemy.create_engine(elsewhere, isolation_level="AUTOCOMMIT")
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+        yield engine.url.set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        engine.dispose()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
