@@ -47,7 +47,7 @@ demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, 
 		"$$times" $$SECONDS "$$project"
 
 test: setup ## run the tests; some of them: make test ARGS="-k hook"
-	@$(IN_VENV) python -m pytest -ra $(ARGS)
+	@$(IN_VENV) python -m pytest -ra -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## check format, lint, types and workflows; changes nothing
 	@$(IN_VENV) ruff format --config pyproject.toml --check .; ruff check --config pyproject.toml .; \

@@ -43,7 +43,7 @@ FLAGS = (
 )
 # CSS pixels, and how many of the picture's each one is: 1400 wide in all.
 WIDTH, SCALE = 1120, 1.25
-EXPERIMENTS_HEIGHT, MODEL_HEIGHT = 465, 495
+EXPERIMENTS_HEIGHT, MODEL_HEIGHT = 465, 935
 # What the UI remembers of a user who trains models and has closed the assistant.
 REMEMBERED = {
     "mlflow.workflowType_v1": '"machine_learning"',
@@ -179,9 +179,9 @@ def _experiments(driver: webdriver.Chrome, address: str, path: Path) -> None:
 
 
 def _model(driver: webdriver.Chrome, address: str, path: Path) -> None:
-    """Take the page of the model version: its description with the metrics and the baseline's."""
+    """Take the page of the model version: its card, with the gates and the metrics."""
     driver.get(f"{address}/#/models/{common.PROJECT}/versions/1")
-    wait_for_text(driver, "Description", "baseline", "challenger")
+    wait_for_text(driver, "Description", "Baseline", "challenger")
     take(driver, MODEL_HEIGHT, path)
 
 

@@ -159,7 +159,7 @@ def run_project(project_python: Path) -> RunProject:
             capture_output=True,
             text=True,
             check=False,
-            timeout=600,
+            timeout=1500,
         )
 
     return run

@@ -2,15 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import servers
 import yaml
 
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_training as training
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import layers
 from {{ cookiecutter.package_name }}.tracking import store
@@ -88,9 +93,23 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_project(empty_store: Path) -> Callable[[Path], None]:
-    """Return a function that writes such a project into a folder, for tests that share one."""
-    return lambda folder: make_project(folder, make_table(), empty_store)
+def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[servers.Served]:
+    """Return a project on a server of its own, with a trained version, for tests that share it."""
+    if sys.platform == "win32":
+        pytest.skip("ends servers by their process group, which Windows does not have")
+    folder = tmp_path_factory.mktemp("served")
+    make_project(folder, make_table(), empty_store)
+    # Without the date the model needs no code of this package, so it is a few files only.
+    (folder / "configs/local.yaml").write_text("data: {drop: [customer, price, seen]}")
+    for words in (["init", "--quiet"], ["config", "user.email", "ann@example.com"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True)
+    with servers.mlflow_server(tmp_path_factory.mktemp("server"), store=empty_store) as server:
+        found = servers.Served(folder, server)
+        with pytest.MonkeyPatch.context() as patch:
+            found.use(patch)
+            settings = config.load_settings()
+            training.run(settings, preparation.run(settings).manifest)
+        yield found
 
 
 @pytest.fixture

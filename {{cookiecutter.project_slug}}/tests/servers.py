@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,6 +20,8 @@ from urllib.request import urlopen
 
 import pytest
 import sqlalchemy
+
+from {{ cookiecutter.package_name }} import layers
 
 DATABASE = "TEST_DATABASE_URI"  # such as postgresql+psycopg://...: there instead of in SQLite
 START = 60  # seconds
@@ -30,13 +33,14 @@ class Server:
 
     def __init__(self, folder: Path, backend: str, accounts: bool, port: int) -> None:
         """Prepare it; ``start`` runs it. Its log is server.log in ``folder``."""
+        self.artifacts = folder / "artifacts"
         self.address = f"http://127.0.0.1:{port}"
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._passwords = {ADMIN: secrets.token_urlsafe(16)}
         self._command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         self._command += ["--port", str(port), "--workers", "1", "--backend-store-uri", backend]
-        self._command += ["--artifacts-destination", (folder / "artifacts").as_uri()]
+        self._command += ["--artifacts-destination", self.artifacts.as_uri()]
         theirs = ("MLFLOW_", "PYTHONDONTWRITEBYTECODE")  # without .pyc it starts half as fast
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith(theirs)},
@@ -123,6 +127,24 @@ class Server:
         with suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
             return True
         return False
+
+
+@dataclass(frozen=True)
+class Served:
+    """A project in ``folder`` whose store is a server; its model has a version."""
+
+    folder: Path
+    server: Server
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the server keeps all artifacts."""
+        return self.server.artifacts
+
+    def use(self, patch: pytest.MonkeyPatch) -> None:
+        """Make it the project and the store of this process."""
+        patch.setenv("MLFLOW_TRACKING_URI", self.server.address)
+        patch.setenv(layers.ROOT, str(self.folder))
 
 
 @contextmanager

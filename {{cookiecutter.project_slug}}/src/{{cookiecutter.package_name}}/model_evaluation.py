@@ -192,7 +192,7 @@ def _describe(
         version.number,
         model_card.with_approval(card.summary, state),
         {name: found.value for name, found in verdict.metrics.items()},
-        subject.model["Author"],
+        subject.author,
         {
             "verdict": verdict.outcome,
             "evaluation_run_id": subject.evaluation_run_id,

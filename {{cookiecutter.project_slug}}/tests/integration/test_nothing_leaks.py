@@ -84,6 +84,7 @@ def planted(project: Path, table: pd.DataFrame) -> Path:
         "sample_rows": 50,
     }
     path.write_text(yaml.safe_dump(configuration))
+    (project / "configs/model_card.yaml").write_text(f"limits: {SAID[0]}\ncontact: {MAILS[0]}\n")
     # Expectations that fail for each of these columns, so that results and reports show examples.
     fails: list[tuple[str, dict[str, object]]] = [
         ("values_to_match_regex", {"column": name, "regex": "^never$"})
@@ -143,6 +144,10 @@ def test_personal_data_and_secrets_are_written_nowhere(
     run("data", "diff", version, version)
     run("lineage", "show")
     run("lineage", "show", "--json")
+    run("approve", "example/1", "--reason", f"as {MAILS[1]} said: {SAID[1]}")
+    run("promote")
+    run("registry", "show")
+    run("registry", "history")
     secret = ["--set", f"training.params.password={PASSWORD}"]
     run("settings", "show", *secret)
     run("train", *secret, code=1)
@@ -161,7 +166,7 @@ def test_personal_data_and_secrets_are_written_nowhere(
         for path in planted.rglob("*")
         if path.is_file()
         and not path.is_relative_to(planted / "data/raw")
-        and path != planted / ".git/config"
+        and path not in (planted / ".git/config", planted / "configs/model_card.yaml")
     ]
     for path in files:
         found[str(path)] = [value for content in contents(path) for value in leaks(content)]

@@ -58,7 +58,7 @@ def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: l
     client = MlflowClient()
     version = client.get_model_version_by_alias("example", versions.CHALLENGER)
     assert version.run_id == trained.info.run_id
-    assert "| baseline |" in str(version.description)
+    assert "| Baseline |" in str(version.description)
     metrics = measured.data.metrics
     if overrides:
         assert metrics["test_rmse"] < 0.5 * metrics["baseline_rmse"]

@@ -5,23 +5,19 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
-from servers import Server, mlflow_server
+from servers import Served, Server
 
 import {{ cookiecutter.package_name }}
-import {{ cookiecutter.package_name }}.data_preparation as preparation
 import {{ cookiecutter.package_name }}.model_evaluation as evaluation
-import {{ cookiecutter.package_name }}.model_training as training
 import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
 from {{ cookiecutter.package_name }}.registry import approval, promotion, versions
 from {{ cookiecutter.package_name }}.registry.versions import Version
 
@@ -31,41 +27,16 @@ COPY = "/api/2.0/mlflow/model-versions/create"
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Server]:
-    with mlflow_server(tmp_path_factory.mktemp("server"), store=empty_store) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def shared(
-    tmp_path_factory: pytest.TempPathFactory,
-    new_project: Callable[[Path], None],
-    server: Server,
-) -> Path:
-    """Return a project with a trained version on the server."""
-    folder = tmp_path_factory.mktemp("shared")
-    new_project(folder)
-    # Without the date the model needs no code of this package, so it is a few files only.
-    (folder / "configs/local.yaml").write_text("data: {drop: [customer, price, seen]}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", server.address)
-        patch.setenv(layers.ROOT, str(folder))
-        settings = config.load_settings()
-        training.run(settings, preparation.run(settings).manifest)
-    return folder
-
-
 @pytest.fixture
-def settings(shared: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
-    monkeypatch.setenv(layers.ROOT, str(shared))
+def settings(served: Served, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
+    """Return the settings of a project on a server."""
+    served.use(monkeypatch)
     return config.load_settings()
 
 
 @pytest.fixture
-def client(settings: config.Settings, server: Server) -> MlflowClient:
-    return MlflowClient(server.address)
+def client(served: Served) -> MlflowClient:
+    return MlflowClient(served.server.address)
 
 
 def approved(settings: config.Settings, client: MlflowClient) -> Version:
@@ -171,7 +142,7 @@ def killing(server: Server, path: str, method: str, after: bool) -> Iterator[str
 def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     settings: config.Settings,
     client: MlflowClient,
-    server: Server,
+    served: Served,
     path: str,
     after: bool,
     moved: bool,
@@ -181,7 +152,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     old = versions.holder(client, PRODUCTION, versions.CHAMPION)
     assert old is not None
     new = approved(settings, client)
-    with killing(server, path, "POST", after) as address:
+    with killing(served.server, path, "POST", after) as address:
         done = subprocess.run(
             [sys.executable, "-m", {{ cookiecutter.package_name }}.__name__, "promote", str(new)],
             env={
@@ -197,7 +168,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "no MLflow server answers there" in done.stderr
 
-    server.start()
+    served.server.start()
     champion = versions.holder(client, PRODUCTION, versions.CHAMPION)
     assert champion is not None
     assert promotion.origin(client, champion) == (new if moved else promotion.origin(client, old))

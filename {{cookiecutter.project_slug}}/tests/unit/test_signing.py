@@ -166,7 +166,7 @@ OTHER = base64.b64encode(bytes(range(1, 33))).decode()
         (["ann:"], "line 2: ann: no public key"),
         (["ann: c2hvcnQ="], "line 2: ann: no public key"),
         ([f"ann: {PUBLIC}", "ben: not base64"], "line 3: ben: no public key"),
-        ([f"ann: {{key: {PUBLIC}}}"], "line 2: ann: no public key"),
+        (["ann: {key: " + PUBLIC + "}"], "line 2: ann: no public key"),
         ([f"ann: {PUBLIC}", f"ben: {PUBLIC}"], "line 3: ben: listed twice"),
         ([f"ann: {PUBLIC}", f"ann: {OTHER}"], "line 3: ann: listed twice"),
     ],

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from pydantic import BaseModel, ValidationError
@@ -190,8 +189,7 @@ def _decisions(client: MlflowClient, settings: Settings, version: Version) -> li
 
 
 def _load(run: Run) -> Record:
-    text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{RECORD}")
-    return Record.model_validate_json(text)
+    return Record.model_validate_json(evidence.read(run, RECORD))
 
 
 def _changed(record: Record, tags: dict[str, str], version: str, run: Run) -> Iterator[str]:

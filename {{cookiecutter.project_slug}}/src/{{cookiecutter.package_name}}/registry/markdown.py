@@ -4,6 +4,7 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from string import Template
 
 from markdown_it import MarkdownIt
 
@@ -16,7 +17,8 @@ _ESCAPES = str.maketrans(
 )
 _IN_A_WORD = re.compile(r"(?<=[^\W_])\\_(?=[^\W_])")  # there it is no mark-up
 _BLOCK = re.compile(r"^(?=[=>]|-(?! \S))")  # a heading of the line above, a quotation
-_PAGE = """\
+_PAGE = Template(
+    """\
 <!doctype html>
 <html lang="en">
 <head>
@@ -24,20 +26,21 @@ _PAGE = """\
 <meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title>
+<title>$title</title>
 <style>
-:root{{color-scheme:light dark}}
-body{{font:16px/1.5 sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}
-table{{border-collapse:collapse;display:block;overflow-x:auto}}
-th,td{{border-bottom:1px solid #8888;padding:.3rem .8rem .3rem 0;text-align:left}}
-td:last-child,li,p{{overflow-wrap:anywhere}}
-img{{max-width:100%}}
+:root{color-scheme:light dark}
+body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}
+table{border-collapse:collapse;display:block;overflow-x:auto}
+th,td{border-bottom:1px solid #8888;padding:.3rem .8rem .3rem 0;text-align:left}
+td:last-child,li,p{overflow-wrap:anywhere}
+img{max-width:100%}
 </style>
 </head>
 <body>
-{body}</body>
+$body</body>
 </html>
 """
+)
 
 
 def inline(text: str, limit: int = CELL_LIMIT) -> str:
@@ -79,4 +82,4 @@ def page(title: str, markdown: str, images: Mapping[str, bytes]) -> str:
     for address, image in images.items():
         data = base64.b64encode(image).decode()
         body = body.replace(f'src="{address}"', f'src="data:image/png;base64,{data}"')
-    return _PAGE.format(title=html.escape(privacy.redact_text(title)), body=body)
+    return _PAGE.substitute(title=html.escape(privacy.redact_text(title)), body=body)

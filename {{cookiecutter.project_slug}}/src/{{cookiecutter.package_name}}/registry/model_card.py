@@ -28,7 +28,7 @@ from .markdown import escape, facts, inline, page, prose, table
 from .versions import Version
 
 NOT_APPROVED = "none yet"
-NOT_FOUND, NOT_STATED = "not found", "not stated"
+NOT_FOUND = "not found"
 SUMMARY_LIMIT = 5_000  # characters of a description; a registry in PostgreSQL refuses more
 APPROVAL_LIMIT = 600
 SLICES = 20
@@ -76,6 +76,7 @@ class Subject:
     lineage: Mapping[str, str]
     environment: Mapping[str, str]
     evaluation_run_id: str
+    author: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def collect(
     """Ask MLflow what it knows of a version; of a run that was deleted, it says "not found"."""
     training = experiments.find_run(client, version.run_id)
     tags, params = (training.data.tags, training.data.params) if training else ({}, {})
+    who = Identity.from_tags(tags)
     preparation_id = tags.get("upstream_run_id", manifest.run_id)
     preparation = experiments.find_run(client, preparation_id)
     gates = settings.evaluation.gates
@@ -142,7 +144,7 @@ def collect(
             "Target": manifest.target,
             "Problem type": settings.problem_type,
             "Evaluated": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-            "Author": str(Identity.from_tags(tags)),
+            "Author": who.account or who.user or str(who),  # an address would be masked
         },
         statements=statements,
         verdict=verdict,
@@ -165,6 +167,7 @@ def collect(
             "The model needs": _requirements(version),
         },
         evaluation_run_id=evaluation_run_id,
+        author=str(who),
     )
 
 
@@ -217,11 +220,14 @@ def _summary(header: str, sections: Mapping[str, str], run_id: str) -> str:
 
 def _statements(statements: Statements) -> str:
     gaps = statements.gaps()
-    return "\n\n".join(
-        f"**{name.replace('_', ' ').capitalize()}**\n\n"
-        f"{NOT_STATED if name in gaps else prose(text)}"
+    stated = [
+        f"**{name.replace('_', ' ').capitalize()}**\n\n{prose(text)}"
         for name, text in asdict(statements).items()
-    )
+        if name not in gaps
+    ]
+    if gaps:
+        stated.append(f"**Not stated:** {', '.join(gaps).replace('_', ' ')}")
+    return "\n\n".join(stated)
 
 
 def _gates(verdict: Verdict) -> str:

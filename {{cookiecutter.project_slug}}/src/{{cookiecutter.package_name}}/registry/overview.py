@@ -51,8 +51,10 @@ def details(client: MlflowClient, settings: Settings, version: Version) -> list[
     if version.name == settings.project.name:
         decision = approval.last(client, settings, version)
         pairs["decision"] = decision.state() if decision else "none yet"
-        reasons = promotion.check(client, settings, version)[1]
-        pairs["promotion"] = "\n".join(reasons) or "nothing stands against it"
+        try:
+            pairs["promotion"] = promotion.explain(settings, version)
+        except promotion.PromotionError as error:
+            pairs["promotion"] = str(error)
     return [[key, value] for key, value in pairs.items()]
 
 
