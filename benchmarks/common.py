@@ -82,7 +82,8 @@ def render(work: Path) -> Path:
 
 
 def expect_target_only(project: Path) -> None:
-    """Put suites that any table with a target meets in place of those for the sample data."""
+    """Put suites and gates that any table with a target meets in place of the sample data's."""
+    (project / "configs/local.yaml").write_text("evaluation: {gates: {slices: {columns: []}}}\n")
     for suite in (project / "configs/expectations").iterdir():
         suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
 
@@ -105,16 +106,22 @@ def compare(title: str, cases: Mapping[str, Callable[[], float]], base: str, rep
     The cases take turns and each is compared with its neighbour in time, so that whatever else
     the machine does slows both alike. Medians of all rounds.
     """
-    rounds = [{name: case() for name, case in cases.items()} for _ in range(repeats)]
+    compare_rounds(
+        title, [{name: case() for name, case in cases.items()} for _ in range(repeats)], base
+    )
+
+
+def compare_rounds(title: str, rounds: Sequence[Mapping[str, float]], base: str) -> None:
+    """Print the same of seconds that another process has measured, a mapping for each round."""
     rows = [
         [
             name,
             f"{median(seconds[name] for seconds in rounds):.2f}",
             f"{median(seconds[name] / seconds[base] for seconds in rounds):.2f}",
         ]
-        for name in cases
+        for name in rounds[0]
     ]
-    print_table(f"{title}, {repeats} rounds", ["", "seconds", "ratio"], rows)
+    print_table(f"{title}, {len(rounds)} rounds", ["", "seconds", "ratio"], rows)
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

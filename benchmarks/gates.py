@@ -27,8 +27,7 @@ def main() -> None:
         command = [python, CHILD, options.rows, options.repeats, common.PACKAGE]
         found = json.loads(common.run(command, project, PYTHONPATH="src"))
     for problem, rounds in found.items():
-        cases = {name: iter([each[name] for each in rounds]).__next__ for name in rounds[0]}
-        common.compare(f"{problem} of {options.rows:,} rows", cases, BASE, options.repeats)
+        common.compare_rounds(f"{problem} of {options.rows:,} rows", rounds, BASE)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,8 @@ def main() -> None:
         python = common.project_python(project, options.python)
         command = [python, CHILD, options.rows, options.repeats, common.PACKAGE]
         found = json.loads(common.run(command, project, PYTHONPATH="src"))
-    cases = {
-        name: iter([each[name] for each in found["rounds"]]).__next__ for name in found["rounds"][0]
-    }
     title = f"Ten expectations on {options.rows:,} rows x 20 columns"
-    common.compare(title, cases, BASE, options.repeats)
+    common.compare_rounds(title, found["rounds"], BASE)
     print(f"\nOnce a process, to import Great Expectations: {found['import']:.2f} s")
 
 

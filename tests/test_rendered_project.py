@@ -206,7 +206,7 @@ def test_a_users_table_needs_its_target_its_slices_and_drafted_expectations(
     assert done.returncode == 0, done.stderr
     done = run_project(project, "my_ml_project", "run")
     assert done.returncode == 1
-    assert "slices: no column island, sex; there are" in done.stderr
+    assert "slices: no column island" in done.stderr
     without = ["--set", "evaluation.gates.slices.columns=[]"]
     done = run_project(project, "my_ml_project", "evaluate", *without)
     assert done.returncode == 0, done.stderr
@@ -272,6 +272,7 @@ def test_killed_at_any_moment_the_next_run_works(
 ) -> None:
     project, environment = killable
     few = ["--set", "training.params.n_estimators=3 evaluation.importance_repeats=1"]
+    few += ["--set", "evaluation.gates.slices.columns=[]"]
     done = run_project(project, "my_ml_project", "run", *few)
     assert done.returncode == 0, done.stderr
     manifest = project / "data/processed/manifest.json"

@@ -179,7 +179,9 @@ def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
         yield backend or f"sqlite:///{folder / 'mlflow.db'}"
         return
     name = f"test_{secrets.token_hex(8)}"
-    engine = sqlalchemy.create_engine(elsewhere, isolation_level="AUTOCOMMIT")
+    engine = sqlalchemy.create_engine(
+        elsewhere, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
+    )
     try:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
@@ -187,7 +189,6 @@ def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
     finally:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-        engine.dispose()
 
 
 def _free_port() -> int:

@@ -132,20 +132,21 @@ def approve(settings: Settings, model: Model, reason: Reason) -> None:
     from .registry import approval
 
     version = _version(settings, model)
-    _say(
-        f"{version} {approval.approve_model(version.name, version.number, reason, settings).state()}"
-    )
+    record = approval.approve_model(version.name, version.number, reason, settings)
+    _say(f"{version} {record.state()}")
 
 
 @command()
 def reject(settings: Settings, model: Model, reason: Reason) -> None:
     """Record that you reject a version; it stays so until a new approval."""
-    from .registry import approval
+    from .registry import approval, promotion
+    from .tracking import store
 
     version = _version(settings, model)
-    _say(
-        f"{version} {approval.reject_model(version.name, version.number, reason, settings).state()}"
-    )
+    record = approval.reject_model(version.name, version.number, reason, settings)
+    _say(f"{version} {record.state()}")
+    if champion := promotion.standing(store.connect(settings), settings, version):
+        _say(f"note: {champion} in production is a copy of it; promote another version")
 
 
 @command()

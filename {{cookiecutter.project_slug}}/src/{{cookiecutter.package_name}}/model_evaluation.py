@@ -93,7 +93,9 @@ def run(settings: Settings, version: Version) -> Evaluated:
             card_gaps=statements.gaps(),
             seed=settings.data.split.seed,
         )
-        evidence.log_verdict(version, digest, champion, verdict.as_dict())
+        evidence.log_verdict(
+            version, digest, champion, settings.evaluation.gates, verdict.as_dict()
+        )
         recording.log_metrics_efficiently(
             _figures(verdict), dataset=measured_on.dataset, model_id=version.model_id
         )

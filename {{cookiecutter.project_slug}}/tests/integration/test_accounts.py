@@ -6,9 +6,17 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from rich.console import Console
 from servers import Server, mlflow_server
 
-from {{ cookiecutter.package_name }}.tracking import identity
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import pipeline, tracking
+from {{ cookiecutter.package_name }}.registry import (
+    approval,
+    promotion,
+    versions,
+)
+from {{ cookiecutter.package_name }}.tracking import identity, store
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="servers.py is for POSIX")
 
@@ -100,3 +108,34 @@ def test_a_killed_server_is_one_readable_line_and_knows_the_accounts_when_it_is_
         identity.current(tmp_path)
     server.start()
     assert identity.current(tmp_path).account == "ann"
+
+
+def test_who_trains_cannot_promote(
+    server: Server, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server with accounts, the rights on the model in production decide."""
+    sign_in(monkeypatch, server.login("ann"))
+    settings = config.load_settings(overrides=["approval.four_eyes=true"])
+    version = pipeline.run(settings, Console(quiet=True)).version
+    with pytest.raises(approval.ApprovalError, match="both are the account ann"):
+        approval.approve_model("example", version.number, "it is mine", settings)
+    with server.administration() as rights:
+        client = mlflow.MlflowClient(server.address)
+        for phase in tracking.PHASES:
+            found = client.get_experiment_by_name(f"example/{phase}")
+            assert found is not None
+            rights.grant_user_permission("ben", "experiment", found.experiment_id, "EDIT")
+        rights.grant_user_permission("ben", "registered_model", "example", "EDIT")
+
+    sign_in(monkeypatch, server.login("ben"))
+    record = approval.approve_model("example", version.number, "it is good", settings)
+    assert record.who["account"] == "ben"
+    promoted = promotion.promote(settings, version)  # who made the model in production may edit it
+    assert promotion.history(client, settings)[0].who == "ben"
+
+    sign_in(monkeypatch, server.login("ann"))
+    with pytest.raises(mlflow.MlflowException) as caught:
+        client.set_registered_model_alias("example-production", versions.CHAMPION, "1")
+    assert "the account may not do this" in store.complaint(caught.value)
+    champion = versions.holder(client, "example-production", versions.CHAMPION)
+    assert champion == promoted.champion

@@ -249,6 +249,21 @@ def test_an_evaluation_on_other_data_is_stale(
         preparation.run(settings)
 
 
+def test_an_evaluation_by_other_gates_is_stale(
+    settings: config.Settings, approved: Version
+) -> None:
+    said = reasons(settings, approved, "--set", "evaluation.gates.complete_card=true")
+    assert "evaluated by other gates than local has now" in said
+
+
+def test_a_rejected_champion_is_pointed_at(settings: config.Settings, approved: Version) -> None:
+    promotion.promote(settings, approved)
+    done = run(cli.app, ["reject", str(approved), "--reason", "it is biased"])
+    assert "note: example-production/1 in production is a copy of it" in " ".join(
+        done.stdout.split()
+    )
+
+
 def test_a_changed_model_file_is_found(
     settings: config.Settings, served: Served, approved: Version
 ) -> None:

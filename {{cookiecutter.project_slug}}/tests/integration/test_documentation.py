@@ -12,9 +12,16 @@ from sklearn.dummy import DummyClassifier
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import gates
 from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.registry import model_card, versions
+from {{ cookiecutter.package_name }}.registry import (
+    model_card,
+    versions,
+)
 from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.tracking import documentation, recording, store
+from {{ cookiecutter.package_name }}.tracking import (
+    documentation,
+    recording,
+    store,
+)
 
 NOTE = documentation.DESCRIPTION
 LONG_AGO = "2020-01-01T00:00:00Z"

@@ -18,7 +18,11 @@ from servers import Served, Server
 import {{ cookiecutter.package_name }}
 import {{ cookiecutter.package_name }}.model_evaluation as evaluation
 import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.registry import approval, promotion, versions
+from {{ cookiecutter.package_name }}.registry import (
+    approval,
+    promotion,
+    versions,
+)
 from {{ cookiecutter.package_name }}.registry.versions import Version
 
 ROUNDS = 50
@@ -154,7 +158,13 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     new = approved(settings, client)
     with killing(served.server, path, "POST", after) as address:
         done = subprocess.run(
-            [sys.executable, "-m", {{ cookiecutter.package_name }}.__name__, "promote", str(new)],
+            [
+                sys.executable,
+                "-m",
+                {{ cookiecutter.package_name }}.__name__,
+                "promote",
+                str(new),
+            ],
             env={
                 **os.environ,
                 "MLFLOW_TRACKING_URI": address,

@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 import {{ cookiecutter.package_name }}.__main__ as cli
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import pins, pipeline
-from {{ cookiecutter.package_name }}.registry import approval, provenance
+from {{ cookiecutter.package_name }}.registry import (
+    approval,
+    provenance,
+)
 from {{ cookiecutter.package_name }}.tracking import store
 
 run = CliRunner().invoke

@@ -10,8 +10,15 @@ import pytest
 
 import {{ cookiecutter.package_name }}.registry.model_card as cards
 from {{ cookiecutter.package_name }} import privacy
-from {{ cookiecutter.package_name }}.gates import Gate, Measured, Slice, Verdict
-from {{ cookiecutter.package_name }}.registry.model_card import Statements
+from {{ cookiecutter.package_name }}.gates import (
+    Gate,
+    Measured,
+    Slice,
+    Verdict,
+)
+from {{ cookiecutter.package_name }}.registry.model_card import (
+    Statements,
+)
 
 ROOT = Path(__file__).parents[2]
 PERSON = "ann@example.org"

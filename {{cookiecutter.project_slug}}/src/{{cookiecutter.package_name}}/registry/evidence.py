@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from pydantic import BaseModel
 
 from ..data.hashing import file_hash
-from ..settings import Settings
+from ..settings import Gates, Settings
 from ..tracking import experiment_name, recording
 from . import versions
 from .versions import Version
@@ -57,8 +57,8 @@ def digest(files: Path) -> str:
     """Return the SHA-256 over the names and bytes of all files in a folder."""
     total = hashlib.sha256()
     for path in sorted(files.rglob("*")):
-        if path.is_file() and path.name != NOT_THE_MODELS:
-            name = path.relative_to(files).as_posix()
+        name = path.relative_to(files).as_posix()
+        if path.is_file() and name != NOT_THE_MODELS:
             total.update(f"{len(name.encode())} {name} {file_hash(path)}\n".encode())
     return total.hexdigest()
 
@@ -74,8 +74,17 @@ def read(run: Run, path: str) -> str:
     return text
 
 
-def log_verdict(version: Version, model_digest: str, champion: Version | None, verdict: Any) -> str:
-    """Log what was found of which files beside which champion; return the file's SHA-256."""
+def log_verdict(
+    version: Version,
+    model_digest: str,
+    champion: Version | None,
+    limits: Gates,
+    verdict: Mapping[str, Any],
+) -> str:
+    """Log what was found of which files, by which limits, beside which champion.
+
+    Return the file's SHA-256.
+    """
     written = recording.log_text(
         json.dumps(
             {
@@ -83,6 +92,7 @@ def log_verdict(version: Version, model_digest: str, champion: Version | None, v
                 "model_digest": model_digest,
                 "data_version": version.data_version,
                 "champion": champion and str(champion),
+                "limits": limits.model_dump(mode="json"),
                 **verdict,
             },
             indent=2,
@@ -171,6 +181,8 @@ def _stale(
             f"stale: evaluated beside {found.get('champion') or 'no champion'}, "
             f"now it is {champion or 'none'}; {again}"
         )
+    if found.get("limits") != settings.evaluation.gates.model_dump(mode="json"):
+        yield f"stale: evaluated by other gates than {settings.environment} has now; {again}"
     measured = found.get("data_version")
     if measured != version.data_version:
         yield f"stale: evaluated on the data {measured}, trained on {version.data_version}; {again}"

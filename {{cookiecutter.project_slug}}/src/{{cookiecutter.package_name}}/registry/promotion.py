@@ -74,9 +74,9 @@ def promote(settings: Settings, version: Version) -> Promoted:
     """
     client = store.connect(settings)
     production = versions.production_name(settings.project.name)
+    if champion := standing(client, settings, version):
+        return Promoted(champion, versions.holder(client, production, PREVIOUS), "")
     replaced = versions.holder(client, production, CHAMPION)
-    if replaced is not None and _is_copy(client, replaced, version):
-        return Promoted(replaced, versions.holder(client, production, PREVIOUS), "")
     rests_on, reasons = check(client, settings, version)
     _require(version, reasons)
     assert rests_on is not None  # or there would be a reason
@@ -115,6 +115,16 @@ def origin(client: MlflowClient, version: Version) -> Version:
     return versions.parse(tags[SOURCE], "") if SOURCE in tags else version
 
 
+def standing(client: MlflowClient, settings: Settings, version: Version) -> Version | None:
+    """Return the champion if it is a copy of a version."""
+    production = versions.production_name(settings.project.name)
+    champion = versions.holder(client, production, CHAMPION)
+    if champion is None:
+        return None
+    made = client.get_model_version(champion.name, str(champion.number))
+    return champion if made.tags.get(SOURCE) == str(version) else None
+
+
 def explain(settings: Settings, version: Version) -> str:
     """Return in words what `promote` would do now.
 
@@ -123,9 +133,9 @@ def explain(settings: Settings, version: Version) -> str:
     """
     client = store.connect(settings)
     production = versions.production_name(settings.project.name)
-    champion = versions.holder(client, production, CHAMPION)
-    if champion is not None and _is_copy(client, champion, version):
+    if champion := standing(client, settings, version):
         return f"{version} is the champion already, as {champion}; nothing would happen"
+    champion = versions.holder(client, production, CHAMPION)
     _require(version, check(client, settings, version)[1])
     former = f"; {champion} would become {PREVIOUS}" if champion else ""
     return f"{version} would be copied to {production} and become its {CHAMPION}{former}"
@@ -158,14 +168,9 @@ def history(client: MlflowClient, settings: Settings) -> list[Event]:
         token = page.token or ""
     production = versions.production_name(settings.project.name)
     champion = versions.holder(client, production, CHAMPION)
-    replaced = {made.tags.get(REPLACES) for made in versions.every(client, production)}
-    took_effect = {*replaced, str(champion)}
+    replaced = {made.tags.get(REPLACES, "") for made in versions.every(client, production)}
+    took_effect = {*replaced, str(champion)} - {""}
     return [_event(run, took_effect) for run in found if "action" in run.data.tags]
-
-
-def _is_copy(client: MlflowClient, copy: Version, version: Version) -> bool:
-    made = client.get_model_version(copy.name, str(copy.number))
-    return made.tags.get(SOURCE) == str(version)
 
 
 def _require(version: Version, reasons: list[str]) -> None:
@@ -230,7 +235,7 @@ def _under_way(client: MlflowClient, run_id: str) -> bool:
     return bool(time.time() - run.info.start_time / 1000 < LEASE_SECONDS)
 
 
-def _event(run: Run, took_effect: set[str | None]) -> Event:
+def _event(run: Run, took_effect: set[str]) -> Event:
     tags = run.data.tags
     return Event(
         datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
@@ -241,12 +246,13 @@ def _event(run: Run, took_effect: set[str | None]) -> Event:
     )
 
 
-def _result(run: Run, took_effect: set[str | None]) -> str:
-    copy, reason = run.data.tags.get("production_version"), run.data.tags.get("failure_reason", "")
+def _result(run: Run, took_effect: set[str]) -> str:
+    copy = run.data.tags.get("production_version", "")
     if run.info.status == "RUNNING" and copy not in took_effect:
         return "under way"
     if run.info.status == "FINISHED":
         return f"champion as {copy}"
     if copy in took_effect:
         return f"champion as {copy}, interrupted after that"
+    reason = run.data.tags.get("failure_reason", "")
     return f"not promoted ({run.info.status.lower()}) {reason}".strip()

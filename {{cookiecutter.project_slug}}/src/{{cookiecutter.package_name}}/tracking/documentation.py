@@ -1,14 +1,13 @@
 """Experiments and model versions that say what they are; said again, nothing is written."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from mlflow import MlflowClient, MlflowException
 
 from .. import privacy
+from . import DOCUMENTED, utc_now
 
 DESCRIPTION = "mlflow.note.content"  # of an experiment; the MLflow UI shows it as Markdown
-DOCUMENTED = "documented_at"
 METRIC, GATE = "metric_", "gate."
 
 
@@ -31,7 +30,7 @@ def document_experiment(
     known = client.get_experiment_by_name(name)
     if known is None:
         try:
-            client.create_experiment(name, artifact_location, {DOCUMENTED: _now(), **wanted})
+            client.create_experiment(name, artifact_location, {DOCUMENTED: utc_now(), **wanted})
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -43,7 +42,7 @@ def document_experiment(
     changed = {
         key: value
         for key, value in wanted.items()
-        if key not in known.tags or (overwrite and known.tags[key] != value)
+        if key not in known.tags or (overwrite and known.tags[key] != value and key != DOCUMENTED)
     }
     for key, value in _dated(changed).items():
         client.set_experiment_tag(known.experiment_id, key, value)
@@ -84,8 +83,4 @@ def document_model(
 
 def _dated(changed: Mapping[str, str], also: bool = False) -> dict[str, str]:
     """Return the tags to set, the time first: if interrupted, the rest still differs next time."""
-    return {DOCUMENTED: _now(), **changed} if changed or also else {}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {DOCUMENTED: utc_now(), **changed} if changed or also else {}
