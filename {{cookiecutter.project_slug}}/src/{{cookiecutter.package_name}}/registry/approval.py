@@ -89,7 +89,7 @@ def objections(
         *_changed(record, tags, str(version), decided[0]),
         *_outdated(record, rests_on),
         *_unsigned(settings, record),
-        *_two_eyes(client, settings, version, record.by),
+        *_four_eyes(client, settings, version, record.by),
     ]
 
 
@@ -120,7 +120,7 @@ def _decide(
     why = privacy.redact_text(" ".join(reason.split()))
     rests_on, reasons = evidence.examine(client, settings, version)
     if decision == "approved":
-        reasons += _two_eyes(client, settings, version, who)
+        reasons += _four_eyes(client, settings, version, who)
     else:
         reasons = []
     if not why:
@@ -234,7 +234,7 @@ def _unsigned(settings: Settings, record: Record) -> Iterator[str]:
         yield str(error)
 
 
-def _two_eyes(
+def _four_eyes(
     client: MlflowClient, settings: Settings, version: Version, approver: Identity
 ) -> Iterator[str]:
     if not settings.approval.four_eyes:

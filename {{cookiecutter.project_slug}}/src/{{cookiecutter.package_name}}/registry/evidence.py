@@ -135,38 +135,38 @@ def examine(
     rests_on = Evidence(
         evaluation_run_id=run.info.run_id,
         evaluation_digest=_sha256(text),
-        data_version=str(found.get("data_version")),
+        data_version=run.data.tags.get("data_version", ""),
         model_digest=files,
     )
-    reasons = [
-        *_tampered(run, found, rests_on, where),
-        *(_failed(found, where) if found.get("outcome") == "failed" else ()),
-        *_stale(client, settings, version, found, again),
-    ]
+    if run.data.tags.get(DIGEST) != rests_on.evaluation_digest:
+        reasons = [f"{where}: {VERDICT} is not the file that it wrote; {again}"]
+    else:
+        reasons = [
+            *_tampered(run, found, rests_on, where),
+            *(_failed(found, where) if found["outcome"] == "failed" else ()),
+            *_stale(client, settings, version, found, again),
+        ]
     if not any(item.path == CARD for item in client.list_artifacts(run.info.run_id)):
         reasons.append(f"{where} holds no model card ({CARD}); {again}")
     return rests_on, reasons
 
 
 def _tampered(run: Run, found: Mapping[str, Any], rests_on: Evidence, where: str) -> Iterator[str]:
-    if run.data.tags.get(DIGEST) != rests_on.evaluation_digest:
-        yield f"{where}: {VERDICT} is not the file that it wrote"
-    if run.data.tags.get("verdict") != found.get("outcome"):
+    if run.data.tags.get("verdict") != found["outcome"]:
         yield f"{where}: its tag `verdict` is not what {VERDICT} says"
-    measured = {name: entry["value"] for name, entry in found.get("metrics", {}).items()}
-    for name, value in measured.items():
-        logged = run.data.metrics.get(f"test_{name}", math.nan)
+    for name, entry in found["metrics"].items():
+        logged, value = run.data.metrics.get(f"test_{name}", math.nan), entry["value"]
         if not math.isclose(logged, value, rel_tol=1e-9):
             yield f"{where}: its metric test_{name} is {logged:.6g}, {VERDICT} says {value:.6g}"
-    if found.get("model_digest") != rests_on.model_digest:
+    if found["model_digest"] != rests_on.model_digest:
         yield (
             f"the model's files have the digest {rests_on.model_digest[:12]}, "
-            f"those evaluated {str(found.get('model_digest'))[:12]}"
+            f"those evaluated {found['model_digest'][:12]}"
         )
 
 
 def _failed(found: Mapping[str, Any], where: str) -> Iterator[str]:
-    gates = [gate for gate in found.get("gates", []) if not gate["passed"]]
+    gates = [gate for gate in found["gates"] if not gate["passed"]]
     yield f"{where} failed: {'; '.join(gate['reason'] for gate in gates)}"
 
 
@@ -176,14 +176,14 @@ def _stale(
     champion = versions.holder(
         client, versions.production_name(settings.project.name), versions.CHAMPION
     )
-    if found.get("champion") != (champion and str(champion)):
+    if found["champion"] != (champion and str(champion)):
         yield (
-            f"stale: evaluated beside {found.get('champion') or 'no champion'}, "
+            f"stale: evaluated beside {found['champion'] or 'no champion'}, "
             f"now it is {champion or 'none'}; {again}"
         )
-    if found.get("limits") != settings.evaluation.gates.model_dump(mode="json"):
+    if found["limits"] != settings.evaluation.gates.model_dump(mode="json"):
         yield f"stale: evaluated by other gates than {settings.environment} has now; {again}"
-    measured = found.get("data_version")
+    measured = found["data_version"]
     if measured != version.data_version:
         yield f"stale: evaluated on the data {measured}, trained on {version.data_version}; {again}"
     same = f"tags.environment = '{settings.environment}'"
