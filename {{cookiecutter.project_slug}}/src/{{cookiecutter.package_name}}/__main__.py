@@ -325,7 +325,8 @@ def create_experiments(settings: Settings) -> None:
 
     uri = store.resolve_uri(settings.tracking.uri, settings.root)
     project = settings.project
-    states = experiments.create_hierarchy(project.name, uri, project.template_version)
+    version = project.template_version
+    states = experiments.create_hierarchy(project.name, uri, version, settings.root)
     for name, state in states.items():
         console.print(f"{state:<8} {name}", markup=False)
 

@@ -345,6 +345,9 @@ def test_four_eyes(
         for key in mine:
             client.delete_tag(version.run_id, key)
         assert "does not say who trained" in reasons(settings, version, *option)
+        client.delete_run(version.run_id)
+        assert "was deleted, so nobody knows who trained" in reasons(settings, version, *option)
+        client.restore_run(version.run_id)
         client.set_tag(version.run_id, "author_email", "ben@example.com")
         client.set_tag(version.run_id, "author_user", "ben")
         assert promotion.check(client, careful, version)[1] == []

@@ -19,7 +19,11 @@ import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }} import pipeline, tracking
 from {{ cookiecutter.package_name }}.data import versioning
 from {{ cookiecutter.package_name }}.registry import versions
-from {{ cookiecutter.package_name }}.tracking import experiments, store
+from {{ cookiecutter.package_name }}.tracking import (
+    experiments,
+    identity,
+    store,
+)
 
 REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
 
@@ -164,10 +168,12 @@ def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
 
 def test_every_phase_has_an_experiment_that_says_what_it_is(settings: config.Settings) -> None:
     uri = store.resolve_uri(settings.tracking.uri, settings.root)
-    assert set(experiments.create_hierarchy("example", uri, "0").values()) == {"created"}
+    done = experiments.create_hierarchy("example", uri, "0", settings.root)
+    assert set(done.values()) == {"created"}
     client = store.connect(settings)
     first = client.get_experiment_by_name("example/model-training")
     assert first is not None
+    assert first.tags["author"] == str(identity.current(settings.root))
     client.set_experiment_tag(first.experiment_id, "mlflow.note.content", "rewritten by hand")
     gone = client.get_experiment_by_name("example/model-monitoring")
     assert gone is not None

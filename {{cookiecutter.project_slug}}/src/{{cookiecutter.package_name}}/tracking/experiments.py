@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
@@ -21,6 +22,7 @@ from . import (
     documentation,
     experiment_name,
     experiment_tags,
+    identity,
     recording,
     reproducibility,
     store,
@@ -39,20 +41,23 @@ class StageRun:
     address: str
 
 
-def create_hierarchy(project: str, tracking_uri: str, template_version: str) -> dict[str, str]:
+def create_hierarchy(
+    project: str, tracking_uri: str, template_version: str, root: Path | None = None
+) -> dict[str, str]:
     """Create the project's experiments and return each name's state.
 
     The state is ``created``, ``exists`` or ``deleted``: an experiment that somebody deleted is
-    left as it is.
+    left as it is. With the project's folder, ``root``, their tag ``author`` says who did it.
     """
     client = store.open_store(tracking_uri)
+    author = {"author": str(identity.current(root))} if root else {}
     names = {phase: experiment_name(project, phase) for phase in PHASES}
     return {
         name: documentation.document_experiment(
             client,
             name,
             PHASES[phase],
-            experiment_tags(project, phase, template_version),
+            experiment_tags(project, phase, template_version) | author,
             artifact_location=store.artifact_location(tracking_uri, name),
             overwrite=False,
         )
@@ -151,7 +156,8 @@ def _experiment(client: MlflowClient, settings: Settings, phase: str) -> Experim
     found = client.get_experiment_by_name(name)
     if found is None:
         uri = client.tracking_uri
-        create_hierarchy(settings.project.name, uri, settings.project.template_version)
+        version = settings.project.template_version
+        create_hierarchy(settings.project.name, uri, version, settings.root)
         found = client.get_experiment_by_name(name)
         assert found is not None
     if found.lifecycle_stage == "deleted":
