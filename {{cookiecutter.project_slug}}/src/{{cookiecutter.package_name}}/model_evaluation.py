@@ -44,7 +44,7 @@ class Evaluated:
         if failed := self.verdict.failed:
             count = f"{len(failed)} of {len(self.verdict.gates)} gates"
             reasons = [f"{gate.name}: {gate.reason}" for gate in failed]
-            raise GateError("\n  ".join([f"{self.version} failed {count}:", *reasons]))
+            raise GateError(evidence.listed(f"{self.version} failed {count}", reasons))
 
 
 def run(settings: Settings, version: Version) -> Evaluated:

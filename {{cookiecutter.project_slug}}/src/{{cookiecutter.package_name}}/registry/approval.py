@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import privacy
 from ..settings import Settings, load_settings
-from ..tracking import experiment_name, experiments, identity, recording, store
+from ..tracking import experiments, identity, recording, store, utc
 from ..tracking.identity import Identity
 from . import evidence, model_card, signing, versions
 from .evidence import Evidence
@@ -126,24 +126,24 @@ def _decide(
     if not why:
         reasons.append("no reason is given; --reason says why")
     if reasons:
-        raise ApprovalError(_listed(f"{version} cannot be {decision}", reasons))
+        raise ApprovalError(evidence.listed(f"{version} cannot be {decision}", reasons))
     now = _now()
     days = settings.approval.valid_days if decision == "approved" else None
     record = Record(
         decision=decision,
         model=str(version),
         who=who.as_dict(),
-        when=_utc(now),
+        when=utc(now),
         why=why,
         evidence=rests_on,
-        expires=_utc(now + timedelta(days=days)) if days else None,
+        expires=utc(now + timedelta(days=days)) if days else None,
     )
     if decision == "approved" and signing.load_approvers(settings.root / APPROVERS):
         key = signing.private_key_path(settings.project.name)
         signature = signing.sign(_payload(record), key)
         record = record.model_copy(update={"signature": signature})
         if unsigned := list(_unsigned(settings, record)):
-            raise ApprovalError(_listed(f"{version} cannot be {decision}", unsigned))
+            raise ApprovalError(evidence.listed(f"{version} cannot be {decision}", unsigned))
     _write(client, settings, version, record)
     return record
 
@@ -172,13 +172,8 @@ def _write(client: MlflowClient, settings: Settings, version: Version, record: R
 
 
 def _decisions(client: MlflowClient, settings: Settings, version: Version) -> list[Run]:
-    name = experiment_name(settings.project.name, "model-deployment")
-    experiment = client.get_experiment_by_name(name)
-    found = client.search_runs(
-        [experiment.experiment_id] if experiment else [],
-        f"tags.model_version = '{version}' AND attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-    )
+    which = f"tags.model_version = '{version}' AND attributes.status = 'FINISHED'"
+    found = experiments.find_runs(client, settings, "model-deployment", which)
     decided = [run for run in found if run.data.tags.get("action") in ("approved", "rejected")]
     # Of two in the same millisecond the rejection counts.
     return sorted(
@@ -209,7 +204,7 @@ def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
     if record.decision == "rejected":
         yield record.state()
         return
-    if record.expires and record.expires <= _utc(_now()):
+    if record.expires and record.expires <= utc(_now()):
         yield f"the approval expired on {record.expires}; approve it again"
     if rests_on is None or record.evidence is None:
         yield "the approval cannot be compared with its evidence"
@@ -258,11 +253,3 @@ def _canonical(record: Record) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _listed(what: str, reasons: list[str]) -> str:
-    return "\n".join([f"{what}:", *(f"  {reason}" for reason in reasons)])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ..data.hashing import file_hash
 from ..settings import Gates, Settings
-from ..tracking import experiment_name, recording
+from ..tracking import experiments, recording
 from . import versions
 from .versions import Version
 
@@ -103,6 +103,11 @@ def log_verdict(
     found = _sha256(written)
     recording.set_tags({DIGEST: found, "verdict": verdict["outcome"]})
     return found
+
+
+def listed(heading: str, reasons: Sequence[str]) -> str:
+    """Return a message with a line for each reason."""
+    return "\n  ".join([f"{heading}:", *reasons])
 
 
 def latest_evaluation(client: MlflowClient, settings: Settings, version: Version) -> Run | None:
@@ -194,14 +199,8 @@ def _stale(
 
 
 def _newest(client: MlflowClient, settings: Settings, phase: str, which: str) -> Run | None:
-    experiment = client.get_experiment_by_name(experiment_name(settings.project.name, phase))
-    found = client.search_runs(
-        [experiment.experiment_id] if experiment else [],
-        f"{which} AND attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return found[0] if found else None
+    finished = f"{which} AND attributes.status = 'FINISHED'"
+    return next(iter(experiments.find_runs(client, settings, phase, finished, most=1)), None)
 
 
 def _sha256(text: str) -> str:

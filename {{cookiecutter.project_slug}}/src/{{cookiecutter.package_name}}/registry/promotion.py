@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from ..settings import Settings
-from ..tracking import experiment_name, experiments, identity, recording, store
+from ..tracking import experiments, identity, recording, store
 from ..tracking.identity import Identity
 from . import approval, evidence, versions
 from .evidence import Evidence
@@ -98,7 +98,7 @@ def promote(settings: Settings, version: Version) -> Promoted:
             reasons.append("it took too long; promote again")
         if reasons:
             client.delete_model_version(copy.name, str(copy.number))
-            raise PromotionError("\n  ".join([f"{version} was not promoted:", *reasons]))
+            raise PromotionError(evidence.listed(f"{version} was not promoted", reasons))
         if replaced is not None:
             client.set_registered_model_alias(production, PREVIOUS, str(replaced.number))
         client.set_registered_model_alias(production, CHAMPION, str(copy.number))
@@ -154,28 +154,17 @@ def history(client: MlflowClient, settings: Settings) -> list[Event]:
     Whether an interrupted promotion took effect is read off the registry: its copy is the
     champion, or was replaced as one.
     """
-    name = experiment_name(settings.project.name, "model-deployment")
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return []
-    found: list[Run] = []
-    token = None
-    while token is None or token:
-        page = client.search_runs(
-            [experiment.experiment_id], order_by=["attributes.start_time DESC"], page_token=token
-        )
-        found += page
-        token = page.token or ""
     production = versions.production_name(settings.project.name)
     champion = versions.holder(client, production, CHAMPION)
     replaced = {made.tags.get(REPLACES, "") for made in versions.every(client, production)}
     took_effect = {*replaced, str(champion)} - {""}
-    return [_event(run, took_effect) for run in found if "action" in run.data.tags]
+    runs = experiments.find_runs(client, settings, "model-deployment")
+    return [_event(run, took_effect) for run in runs if "action" in run.data.tags]
 
 
 def _require(version: Version, reasons: list[str]) -> None:
     if reasons:
-        raise PromotionError("\n  ".join([f"{version} cannot be promoted:", *reasons]))
+        raise PromotionError(evidence.listed(f"{version} cannot be promoted", reasons))
 
 
 def _claim(

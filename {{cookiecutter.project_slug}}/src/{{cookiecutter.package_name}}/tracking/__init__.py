@@ -32,6 +32,11 @@ def experiment_tags(project: str, phase: str, template_version: str) -> dict[str
     }
 
 
+def utc(moment: datetime) -> str:
+    """Return a time in UTC as ISO 8601, to the second."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def utc_now() -> str:
     """Return the time in UTC as ISO 8601, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(datetime.now(UTC))

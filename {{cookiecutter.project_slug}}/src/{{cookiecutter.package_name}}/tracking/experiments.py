@@ -128,6 +128,26 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
     return run if run.info.lifecycle_stage == "active" else None
 
 
+def find_runs(
+    client: MlflowClient, settings: Settings, phase: str, which: str = "", most: int | None = None
+) -> list[Run]:
+    """Return the runs of a phase that a filter of MLflow's lets through, newest first."""
+    experiment = client.get_experiment_by_name(experiment_name(settings.project.name, phase))
+    found: list[Run] = []
+    token: str | None = None
+    while experiment and (token is None or token) and (most is None or len(found) < most):
+        page = client.search_runs(
+            [experiment.experiment_id],
+            which,
+            max_results=most or 1000,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token or ""
+    return found
+
+
 @contextmanager
 def _termination_held_back() -> Iterator[Callable[[], None]]:
     """Hold SIGTERM back until the yielded function is called.
