@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -10,11 +12,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -74,7 +76,7 @@ class Server:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 tail = self._log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the MLflow server did not come up:\n{tail}")
@@ -117,7 +119,8 @@ class Server:
                 patch.setenv(variable, value)
             yield get_app_client("basic-auth", self.address)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it is up."""
         with suppress(URLError, OSError), urlopen(f"{self.address}/health", timeout=5) as answer:
             return bool(answer.status == 200)
         return False
@@ -145,6 +148,65 @@ class Served:
         """Make it the project and the store of this process."""
         patch.setenv("MLFLOW_TRACKING_URI", self.server.address)
         patch.setenv(layers.ROOT, str(self.folder))
+
+
+class Serving:
+    """The project's own ``serve`` in ``folder``, as a process that can be ended and killed."""
+
+    def __init__(self, folder: Path, log: Path, *arguments: str, **variables: str) -> None:
+        """Start it; its log is the file ``log``, its standard output ``log`` with ``.out``."""
+        package = layers.__package__
+        self.log, self.out = log, log.with_suffix(".out")
+        with self.log.open("ab") as err, self.out.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", package, "serve", "--port", "0", *arguments],
+                env={**os.environ, layers.ROOT: str(folder), **variables},
+                stdout=out,
+                stderr=err,
+            )
+        self.address = ""
+
+    def __enter__(self) -> Self:
+        """Wait until a model is loaded."""
+        try:
+            self.wait()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.end()
+
+    def wait(self, ready: Callable[[dict[str, Any]], bool] = lambda health: True) -> dict[str, Any]:
+        """Wait until it is healthy and ``ready`` says so of its health, which is returned."""
+        deadline = time.monotonic() + START
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"http://\S+", self.log.read_text(errors="replace")):
+                self.address = found[0]
+                with suppress(URLError, OSError):
+                    health = self.get("/health")
+                    if ready(health):
+                        return health
+            time.sleep(0.05)
+        raise RuntimeError(f"it did not get ready:\n{self.log.read_text(errors='replace')[-2000:]}")
+
+    def get(self, path: str) -> Any:
+        """Return what it says at a path: JSON, or text."""
+        with urlopen(self.address + path, timeout=30) as answer:
+            content = answer.read().decode()
+            json_type = "json" in answer.headers.get("Content-Type", "")
+            return json.loads(content) if json_type else content
+
+    def end(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.terminate()
+        try:
+            return self.process.wait(START)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Each command imports what it needs by itself, so that ``--help`` answers at once
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 import traceback
@@ -172,6 +173,54 @@ def promote(
         f"{version} is the champion now, as {done.champion}; it replaces {done.replaced or 'none'}"
     )
     _say(f"promotion  {done.address}")
+
+
+@command()
+def serve(
+    settings: Settings,
+    model: Annotated[
+        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; the champion.")
+    ] = "",
+    host: Annotated[str, typer.Option(help="serving.host otherwise.")] = "",
+    port: Annotated[int | None, typer.Option(help="serving.port otherwise; 0: a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="serving.workers otherwise.")] = None,
+) -> None:
+    """Serve a model over HTTP as MLflow does, and follow its alias."""
+    # One row wants one thread; OpenMP reads this when scikit-learn is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from .serving import server
+
+    given = {"host": host or None, "port": port, "workers": workers}
+    server.serve(settings, model, {key: value for key, value in given.items() if value is not None})
+
+
+@command()
+def score(
+    settings: Settings,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Parquet or CSV.")],
+    output: Annotated[Path, typer.Argument(help="Parquet or CSV; replaced at the end.")],
+    model: Annotated[
+        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; the champion.")
+    ] = "",
+    fail_on_rejects: Annotated[
+        bool, typer.Option("--fail-on-rejects", help="End with an error if a row was rejected.")
+    ] = False,
+) -> None:
+    """Predict every row of a file; the same command again goes on where it was ended."""
+    from .serving import scoring
+
+    done = scoring.score(settings, source, output, model)
+    _say("\n".join(done.lines()))
+    if fail_on_rejects:
+        done.require_no_rejects()
+
+
+@command()
+def optimize(settings: Settings, model: Model = "") -> None:
+    """Add a faster copy to a version, if its predictions agree; an approval no longer counts."""
+    from . import model_training
+
+    _say(model_training.optimize(settings, _version(settings, model)))
 
 
 @command(data_app, "show")

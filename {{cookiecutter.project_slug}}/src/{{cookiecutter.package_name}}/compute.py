@@ -1,4 +1,4 @@
-"""This machine: how much memory the process may still take."""
+"""This machine: how much memory the process may still take, and which processes live."""
 
 import os
 import sys
@@ -16,6 +16,19 @@ def available_memory() -> int | None:
     free or can free.
     """
     return min(_limits(), default=None)
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine lives; on Windows, where asking ends it, True."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _limits() -> Iterator[int]:

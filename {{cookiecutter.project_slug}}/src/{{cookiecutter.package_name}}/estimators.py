@@ -249,20 +249,21 @@ def trusted_types(pipeline: Pipeline, also: Sequence[str]) -> list[str]:
         EstimatorError: the pipeline holds a type that nobody vouched for.
     """
     found: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
-    own = {
-        "sklearn",
-        "numpy",
-        "scipy",
-        __package__,
-        type(pipeline[-1]).__module__.partition(".")[0],
-    }
-    strange = [name for name in found if name.partition(".")[0] not in own and name not in also]
-    if strange:
+    library = type(pipeline[-1]).__module__.partition(".")[0]
+    if strange := unvouched(found, library, also):
         raise EstimatorError(
             f"training.trusted_types: the model holds {', '.join(strange)}; "
             "list them there if you trust them"
         )
     return found
+
+
+def unvouched(types: Sequence[str], library: str, also: Sequence[str]) -> list[str]:
+    """Return the types that are neither of ``library``, the estimator's, nor in ``also``, nor of
+    those that every model here is made of.
+    """
+    own = {"sklearn", "numpy", "scipy", __package__, library}
+    return [name for name in types if name.partition(".")[0] not in own and name not in also]
 
 
 def _typical(X: pd.DataFrame) -> pd.DataFrame:

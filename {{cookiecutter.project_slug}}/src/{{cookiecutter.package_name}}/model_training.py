@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from . import estimators
@@ -11,6 +12,7 @@ from .data.lineage import Transformation
 from .data.versioning import Manifest
 from .registry import versions
 from .registry.versions import Version
+from .serving import contract, optimization
 from .settings import Settings
 from .tracking import experiments, identity, recording, reproducibility
 
@@ -54,6 +56,7 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             for name, table in (("train", train), ("validation", validation))
         }
         X, y = estimators.features(train, manifest.target), train[manifest.target]
+        unseen = estimators.features(validation, manifest.target)
         pipeline = estimators.build(
             training.estimator, training.params, training.seed, X, settings.problem_type
         )
@@ -66,15 +69,19 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             pip_requirements=reproducibility.model_requirements(pipeline[-1]),
             code_paths=_code_paths(pipeline),
             skops_trusted_types=estimators.trusted_types(pipeline, training.trusted_types),
+            metadata=contract.learn(pd.concat([X, unseen]), pipeline),
         )
-        X, y = estimators.features(validation, manifest.target), validation[manifest.target]
-        metrics = estimators.measure(y, estimators.predict(pipeline, X))
+        metrics = estimators.measure(
+            validation[manifest.target], estimators.predict(pipeline, unseen)
+        )
         named = {f"validation_{name}": value for name, value in metrics.items()}
         recording.log_metrics_efficiently(
             named, dataset=read["validation"].dataset, model_id=model.model_id
         )
         version = versions.register_challenger(model, settings.project.name, tags)
         recording.set_tags({"model_version": str(version)})
+        if settings.serving.optimize:
+            optimization.optimize_model_for_serving(settings, version, unseen)
         lineage.track_data_lineage(
             {name: table.facts() for name, table in read.items()},
             [
@@ -84,6 +91,15 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             {str(version): {"model_id": model.model_id}},
         )
         return Trained(version, metrics, stage.address)
+
+
+def optimize(settings: Settings, version: Version) -> str:
+    """Add the copy for serving to a version that was trained without; return what was found."""
+    folder = settings.path(settings.data.processed)
+    manifest = versioning.load_manifest(folder, version.data_version)
+    validation = versioning.read_split(manifest, "validation", folder)
+    X = estimators.features(validation, manifest.target)
+    return optimization.optimize_model_for_serving(settings, version, X).reason
 
 
 def _code_paths(pipeline: Pipeline) -> list[str] | None:

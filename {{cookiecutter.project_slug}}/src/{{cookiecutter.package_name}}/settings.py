@@ -64,9 +64,10 @@ class Project(Section):
 
 
 class Tracking(Section):
-    """Where MLflow is."""
+    """Where MLflow is, and whether metrics and parameters are sent while a stage goes on."""
 
     uri: str = ""
+    asynchronous: bool = False
 
     @field_validator("uri")
     @classmethod
@@ -209,6 +210,42 @@ class Approval(Section):
     valid_days: int | None = Field(default=None, ge=1)
 
 
+class Cache(Section):
+    """Predictions kept for rows that come again: in Redis where REDIS_URL names one, else here."""
+
+    mode: Literal["auto", "always", "never"] = "auto"
+    ttl_seconds: int = Field(default=3600, ge=1)
+    max_entries: int = Field(default=100_000, ge=1)
+    max_rows: int = Field(default=1000, ge=1)
+    timeout_ms: float = Field(default=50, gt=0)
+
+
+class InferenceLog(Section):
+    """What is kept of requests and answers for monitoring."""
+
+    sample: float = Field(default=1.0, ge=0, le=1)
+    folder: Path = Path("data/inference")
+    max_mb: float = Field(default=1000, gt=0)
+    max_waiting_rows: int = Field(default=20_000, ge=1)
+    flush_rows: int = Field(default=5000, ge=1)
+    flush_seconds: float = Field(default=60, gt=0)
+
+
+class Serving(Section):
+    """How a model is served."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    poll_seconds: float = Field(default=5, gt=0)
+    max_body_mb: float = Field(default=10, gt=0)
+    drain_seconds: int = Field(default=30, ge=1)
+    optimize: bool = True
+    local_copy: Path = Path("models/serving")
+    cache: Cache = Cache()
+    log: InferenceLog = InferenceLog()
+
+
 class Settings(BaseSettings):
     """The effective configuration; make one with `load_settings`."""
 
@@ -222,6 +259,7 @@ class Settings(BaseSettings):
     training: Training
     evaluation: Evaluation = Evaluation()
     approval: Approval = Approval()
+    serving: Serving = Serving()
 
     _environment: str = PrivateAttr(DEFAULT_ENVIRONMENT)
     _root: Path = PrivateAttr()

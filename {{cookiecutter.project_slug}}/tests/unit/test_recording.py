@@ -3,10 +3,18 @@
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pandas as pd
+import pytest
+from mlflow.entities import Run
 
 import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import recording, store
+from {{ cookiecutter.package_name }}.tracking import (
+    experiments,
+    recording,
+    sending,
+    store,
+)
 
 PERSON, PASSWORD = "ann@example.org", "hunter2"
 
@@ -58,6 +66,98 @@ def test_a_series_is_logged_step_by_step(settings: config.Settings) -> None:
     client = store.connect(settings)
     values = [float(step) for step in range(1200)]  # more than MLflow takes at once
     with mlflow.start_run() as run:
-        recording.log_metrics_efficiently({"loss": values})
+        recording.log_metrics_efficiently({"loss": np.array(values[:1100])})
+        recording.log_metrics_efficiently({"loss": values[1100:]}, step=1100)
     history = client.get_metric_history(run.info.run_id, "loss")
     assert sorted((metric.step, metric.value) for metric in history) == list(enumerate(values))
+
+
+def test_arrays_keep_their_shape_and_type(settings: config.Settings) -> None:
+    store.connect(settings)
+    arrays = {
+        "numbers": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+        "days": np.array(["2024-01-01", "NaT"], dtype="datetime64[D]"),
+        "text": np.array([["a", f"by {PERSON}"]]),
+    }
+    with mlflow.start_run() as run:
+        for name, array in arrays.items():
+            recording.log_array(array, f"arrays/{name}.npy")
+        with pytest.raises(recording.RecordingError, match="astype") as refused:
+            recording.log_array(np.array([PERSON, None], dtype=object), "objects.npy")
+    assert PERSON not in str(refused.value)
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+    arrays["text"] = np.array([["a", "by [REDACTED]"]])
+    for name, array in arrays.items():
+        kept = np.load(folder / f"arrays/{name}.npy", allow_pickle=False)
+        assert kept.dtype.kind == array.dtype.kind
+        np.testing.assert_array_equal(kept, array)
+
+
+def test_large_tables_become_parquet(settings: config.Settings) -> None:
+    store.connect(settings)
+    large = pd.DataFrame({"number": range(recording.JSON_CELLS), "by": PERSON})
+    mixed = large.assign(by=large["number"].astype(object).where(large["number"] > 0, "none"))
+    with mlflow.start_run() as run:
+        paths = [
+            recording.log_table(large.head(), "tables/small.json"),
+            recording.log_table(large, "tables/large.json"),
+            recording.log_table(mixed, "tables/mixed.json"),
+        ]
+    assert paths == ["tables/small.json", "tables/large.parquet", "tables/mixed.json"]
+    folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+    kept = pd.read_parquet(folder / "tables/large.parquet")
+    assert kept["number"].equals(large["number"])
+    assert set(kept["by"]) == {"[REDACTED]"}
+
+
+@pytest.fixture
+def hasty(project: Path) -> config.Settings:
+    """Return settings that do not wait for what is logged."""
+    return config.load_settings(overrides=["tracking.asynchronous=true"])
+
+
+def only_run(settings: config.Settings) -> Run:
+    [run] = experiments.find_runs(store.connect(settings), settings, "model-training")
+    assert isinstance(run, Run)
+    return run
+
+
+def test_what_waits_is_sent_even_when_the_stage_fails(hasty: config.Settings) -> None:
+    def fail() -> None:
+        with experiments.stage_run(hasty, "model-training"):
+            for step in range(500):
+                recording.log_metrics_efficiently({"loss": step / 2}, step=step)
+            recording.log_params({"late": 1})
+            raise ValueError("too late")
+
+    with pytest.raises(ValueError, match="too late"):
+        fail()
+    run = only_run(hasty)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["failure_reason"] == "too late"
+    assert run.data.params["late"] == "1"
+    assert run.data.params["tracking.asynchronous"] == "True"
+    history = store.connect(hasty).get_metric_history(run.info.run_id, "loss")
+    assert sorted((m.step, m.value) for m in history) == [(n, n / 2) for n in range(500)]
+
+
+@pytest.mark.parametrize("calls", [0, 10_000])
+def test_what_did_not_arrive_fails_the_run_as_soon_as_it_is_known(
+    hasty: config.Settings, calls: int
+) -> None:
+    logged = 0
+
+    def log_twice() -> None:
+        nonlocal logged
+        with experiments.stage_run(hasty, "model-training"):
+            recording.log_params({"rows": 1})
+            recording.log_params({"rows": 2})
+            for logged in range(calls):
+                recording.log_metrics_efficiently({"loss": 0.5}, step=logged)
+
+    with pytest.raises(sending.SendingError, match="did not arrive: Changing param values"):
+        log_twice()
+    assert logged < 9_999
+    run = only_run(hasty)
+    assert run.info.status == "FAILED"
+    assert "Changing param values is not allowed" in run.data.tags["failure_reason"]

@@ -17,6 +17,7 @@ import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Experiment, Run, RunStatus
 
+from .. import compute
 from . import (
     PHASES,
     documentation,
@@ -25,6 +26,7 @@ from . import (
     identity,
     recording,
     reproducibility,
+    sending,
     store,
 )
 
@@ -80,6 +82,7 @@ def stage_run(
 
     Raises:
         StoreError: the store cannot be used, or the experiment was deleted.
+        SendingError: metrics or parameters did not arrive (``tracking.asynchronous``).
     """
     client = store.connect(settings)
     experiment = _experiment(client, settings, phase)
@@ -100,13 +103,14 @@ def stage_run(
     ):
         try:
             let_go()
-            recording.set_tags(tags)
-            reproducibility.load_and_log_config(settings)
-            yield StageRun(
-                run.info.run_id,
-                pipeline_id,
-                store.run_address(experiment.experiment_id, run.info.run_id),
-            )
+            with sending.asynchronous(settings.tracking.asynchronous):
+                recording.set_tags(tags)
+                reproducibility.load_and_log_config(settings)
+                yield StageRun(
+                    run.info.run_id,
+                    pipeline_id,
+                    store.run_address(experiment.experiment_id, run.info.run_id),
+                )
         except BaseException as error:
             # Where the store itself failed, its second complaint must not hide the first.
             with suppress(Exception):
@@ -197,22 +201,10 @@ def _close_abandoned(client: MlflowClient, experiment: Experiment) -> None:
     for run in client.search_runs(
         [experiment.experiment_id], f"{running} AND tags.process LIKE '{host}:%'"
     ):
-        if _is_alive(int(run.data.tags["process"].rpartition(":")[2])):
+        if compute.is_alive(int(run.data.tags["process"].rpartition(":")[2])):
             continue
         client.set_tag(run.info.run_id, "failure_reason", "the process was killed")
         client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # there, asking would end the process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
 
 
 def _project_run(client: MlflowClient, experiment: Experiment) -> str | None:

@@ -7,15 +7,18 @@ import re
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import numpy as np
 from mlflow import MlflowException
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param
 
 from .. import privacy
+from . import sending
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +30,12 @@ if TYPE_CHECKING:
 
 PARAM_LIMIT = 6_000  # characters, of MLflow; it would cut the rest off
 TAG_LIMIT = 8_000
-METRICS_A_BATCH = 1_000
+JSON_CELLS = 100_000  # of a table; more would be megabytes for the browser
 _NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
+
+
+class RecordingError(Exception):
+    """Something cannot be logged as it is; the message says what to do."""
 
 
 def log_params(params: Mapping[str, Any]) -> None:
@@ -37,7 +44,8 @@ def log_params(params: Mapping[str, Any]) -> None:
     long = {key: value for key, value in values.items() if len(value) > PARAM_LIMIT}
     if long:
         log_dict(long, "long_params.json")
-    mlflow.log_params({**values, **dict.fromkeys(long, "see the artifact long_params.json")})
+    values |= dict.fromkeys(long, "see the artifact long_params.json")
+    sending.send(_run_id(), [], [Param(key, value) for key, value in values.items()])
 
 
 def set_tags(tags: Mapping[str, Any]) -> None:
@@ -48,35 +56,38 @@ def set_tags(tags: Mapping[str, Any]) -> None:
 
 
 def log_metrics_efficiently(
-    metrics: Mapping[str, float | Sequence[float]],
+    metrics: Mapping[str, float | Sequence[float] | np.ndarray],
     *,
+    step: int = 0,
     dataset: Dataset | None = None,
     model_id: str | None = None,
 ) -> None:
     """Log metrics in as few requests as MLflow allows.
 
-    A sequence is logged as a series, one step a value. ``dataset`` and ``model_id`` tie each
-    metric to the data it was measured on and the model it was measured for.
+    A sequence is logged as a series, one step a value, from ``step`` on. ``dataset`` and
+    ``model_id`` tie each metric to the data it was measured on and the model it was measured for.
+
+    A request whose answer is lost is sent again by MLflow's client (MLFLOW_HTTP_REQUEST_MAX_RETRIES
+    times). That makes no duplicates: a point is known by its key, step, value and time, and the
+    time is taken once, here.
     """
-    run = mlflow.active_run() or mlflow.start_run()
+    run_id = _run_id()
     now = time.time_ns() // 1_000_000
     entities = [
         Metric(
             _name(key),
             float(value),
             now,
-            step,
+            number,
             model_id=model_id,
             dataset_name=dataset.name if dataset else None,
             dataset_digest=dataset.digest if dataset else None,
-            run_id=run.info.run_id,
+            run_id=run_id,
         )
         for key, values in metrics.items()
-        for step, value in enumerate(values if isinstance(values, Sequence) else [values])
+        for number, value in enumerate(np.ravel(values).tolist(), step)
     ]
-    client = mlflow.MlflowClient()
-    for start in range(0, len(entities), METRICS_A_BATCH):
-        client.log_batch(run.info.run_id, metrics=entities[start : start + METRICS_A_BATCH])
+    sending.send(run_id, entities, [])
 
 
 def log_dict(values: Mapping[str, Any], path: str) -> None:
@@ -101,22 +112,43 @@ def set_author(who: Identity) -> None:
     mlflow.set_tags(who.tags())
 
 
-def log_table(table: pd.DataFrame, path: str) -> None:
-    """Log a small table as a JSON artifact, which the MLflow UI shows as a table."""
-    mlflow.log_table(privacy.redact_table(table), path)
+def log_table(table: pd.DataFrame, path: str) -> str:
+    """Log a table as JSON, which the MLflow UI shows, and return its path.
+
+    With more than `JSON_CELLS` it becomes a Parquet file, whatever the ending of ``path`` is.
+    """
+    written = privacy.redact_table(table)
+    if table.size > JSON_CELLS:
+        large = str(PurePosixPath(path).with_suffix(".parquet"))
+        with suppress(ValueError, TypeError), _artifact(large) as file:  # columns of mixed types
+            written.to_parquet(file, index=False)
+            return large
+    mlflow.log_table(written, path)
+    return path
+
+
+def log_array(array: np.ndarray, path: str) -> None:
+    """Log an array of any shape as a NumPy file (.npy), to be read with `numpy.load`.
+
+    Raises:
+        RecordingError: it holds Python objects, which only a pickle could keep.
+    """
+    if array.dtype.hasobject:
+        raise RecordingError(
+            f"{path}: an array of Python objects; convert it by .astype(float) or .astype(str)"
+        )
+    with _artifact(path) as file, file.open("wb") as opened:
+        np.save(opened, privacy.redact(array), allow_pickle=False)
 
 
 def log_figure(figure: Figure, path: str) -> bytes:
     """Log a figure as a PNG image, close it, and return the image."""
     import matplotlib.pyplot as plt
 
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), _artifact(path) as image:
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a label in another script
-        place = PurePosixPath(path)
-        image = Path(folder, place.name)
         figure.savefig(image, dpi=100)
         plt.close(figure)
-        mlflow.log_artifact(str(image), str(place.parent))
         return image.read_bytes()
 
 
@@ -138,9 +170,28 @@ def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> M
     return info
 
 
+def add_to_model(model_id: str, files: Path, folder: str) -> None:
+    """Add files to those of a logged model, below ``folder``."""
+    mlflow.MlflowClient().log_model_artifacts(model_id, str(files), folder)
+
+
 def _name(key: str) -> str:
     return _NOT_IN_NAMES.sub("_", privacy.redact_text(str(key)))[:250]
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else privacy.redact_text(str(value))
+
+
+def _run_id() -> str:
+    return str((mlflow.active_run() or mlflow.start_run()).info.run_id)
+
+
+@contextmanager
+def _artifact(path: str) -> Iterator[Path]:
+    """Yield where to write a file, and log it."""
+    place = PurePosixPath(path)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, place.name)
+        yield file
+        mlflow.log_artifact(str(file), str(place.parent))

@@ -1,0 +1,21 @@
+"""Move an alias of a model to and fro: `python move_alias.py NAME ALIAS EVERY-SECONDS VERSION...`
+
+Until standard input ends; the first move is told on standard output.
+"""
+
+# Runs in the project's environment, whose packages the template's own does not have.
+# mypy: disable-error-code="import-not-found"
+
+import itertools
+import select
+import sys
+
+from mlflow import MlflowClient
+
+name, alias, every, *versions = sys.argv[1:]
+client = MlflowClient()
+for version in itertools.cycle(versions):
+    client.set_registered_model_alias(name, alias, version)
+    print(version, flush=True)
+    if select.select([sys.stdin], [], [], float(every))[0]:
+        break

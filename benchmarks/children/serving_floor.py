@@ -1,0 +1,124 @@
+"""Time a model alone, and a request's steps without HTTP: `... PACKAGE FILE NAME VERSION SECONDS`.
+
+FILE holds the requests. Prints JSON: the microseconds of each case for one row and for a batch.
+"""
+
+# Runs in the project's environment, whose packages the template's own does not have.
+# mypy: disable-error-code="import-not-found, import-untyped, no-any-unimported"
+
+import asyncio
+import functools
+import importlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import mlflow.sklearn
+import orjson
+import uvloop
+
+package, file, name, number, seconds = sys.argv[1:]
+app, copies, inference_log, model, protocol, telemetry, watcher = (
+    importlib.import_module(f"{package}.serving.{module}")
+    for module in (
+        "app", "copies", "inference_log", "model", "protocol", "telemetry", "watcher"
+    )
+)  # fmt: skip
+given = [
+    "serving.cache.mode=never",
+    "serving.local_copy=floor/copy",
+    "serving.log.folder=floor/log",
+]
+settings = importlib.import_module(f"{package}.settings").load_settings("local", given)
+client = importlib.import_module(f"{package}.tracking.store").connect(settings)
+version = importlib.import_module(f"{package}.registry.versions").find(name, number)
+
+
+async def time_each(action: Callable[[], Any]) -> float:
+    """Return the median microseconds of a call."""
+    taken, end = [], time.perf_counter() + float(seconds)
+    while (start := time.perf_counter()) < end:
+        if inspect.isawaitable(result := action()):
+            await result
+        taken.append(time.perf_counter() - start)
+    return median(taken) * 1e6
+
+
+async def steps(body: bytes) -> dict[str, float]:
+    """Return the microseconds of each step of a request."""
+    served = model.ServedModel(settings, version, copies.obtain(client, version, Path("floor")))
+    original = mlflow.sklearn.load_model(version.uri)
+    columns = protocol.read(body, protocol.JSON, served.contract)
+    table, predictions = served.contract.frame(columns), served.predict(columns).tolist()
+    rows = inference_log.InferenceLog(settings.serving.log, settings.path(Path("floor/steps")))
+    lines = telemetry.AccessLog()
+    line: dict[str, Any] = {
+        "time": "2026-01-01T00:00:00.000Z",
+        "request_id": "0" * 32,
+        "method": "POST",
+    }
+    line |= {"path": "/invocations", "version": name, "rows": 1, "status": 200, "ms": 0.123}
+    actions: dict[str, Callable[[], object]] = {
+        "the original's predict": functools.partial(original.predict, table),
+        "parse": functools.partial(orjson.loads, body),
+        "parse and check": functools.partial(protocol.read, body, protocol.JSON, served.contract),
+        "predict": functools.partial(served.predict, columns),
+        "write": functools.partial(protocol.write, predictions),
+        "inference log": functools.partial(rows.append, columns, predictions, name, "0" * 32, 0.1),
+        "access log": functools.partial(lines.add, line),
+    }
+    found = {step: await time_each(action) for step, action in actions.items()}
+    rows.close()
+    return found
+
+
+async def whole(body: bytes) -> float:
+    """Return the microseconds of the application, called as the server calls it."""
+    application = app.Application(settings, watcher.Reference(name, number))
+    incoming, told = asyncio.Queue[Any](), asyncio.Queue[Any]()
+    living = asyncio.create_task(
+        application({"type": "lifespan"}, incoming.get, told.put), name="lifespan"
+    )
+    await incoming.put({"type": "lifespan.startup"})
+    await told.get()
+    headers = [(b"host", b"x"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers}
+    status = 0
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        nonlocal status
+        status = message.get("status", status)
+
+    while status != 200:  # until it has loaded the model
+        await application(scope, receive, send)
+        await asyncio.sleep(0.05)
+    found = await time_each(lambda: application(scope, receive, send))
+    await incoming.put({"type": "lifespan.shutdown"})
+    await living
+    return found
+
+
+async def main() -> dict[str, dict[str, float]]:
+    """Measure both kinds of request."""
+    requests = json.loads(Path(file).read_text(encoding="utf-8"))
+    found = {}
+    for kind in ("single", "batch"):
+        body = requests[kind][0]["body"].encode()
+        found[kind] = {**await steps(body), "application": await whole(body)}
+    return found
+
+
+# The application writes its access log there.
+with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+    report = uvloop.run(main())
+print(json.dumps(report))

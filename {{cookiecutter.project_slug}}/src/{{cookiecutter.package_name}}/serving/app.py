@@ -1,0 +1,315 @@
+"""The serving application: MLflow's scoring server, with requests answered by a path of its own.
+
+MLflow turns a request into a table, coerces it to the signature and runs scikit-learn, which takes
+9 ms for a row that ONNX Runtime predicts in 0.02. So `/invocations` is answered here, in front of
+MLflow's application and its middleware; whatever else there is goes on to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import joblib
+import mlflow
+import orjson
+from fastapi import FastAPI, Response
+from mlflow.pyfunc import scoring_server
+
+from ..settings import Settings
+from ..tracking import utc_now
+from . import cache, documents, inference_log, protocol, telemetry
+from .contract import Columns, RefusalError
+from .model import ServedModel
+from .telemetry import AccessLog
+from .watcher import Reference, Watcher
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+INLINE_SECONDS = 0.002  # a batch that takes longer is predicted in a thread, and
+INLINE_BYTES = 65_536  # a body that is larger is read there, so that others do not wait for it
+TICK_SECONDS = 0.5  # between two looks at what is counted elsewhere
+REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
+log = logging.getLogger(__name__)
+
+
+class Application:
+    """An ASGI application that serves one reference of the registry."""
+
+    def __init__(self, settings: Settings, reference: Reference) -> None:
+        """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
+        self._settings = settings
+        self._limit = int(settings.serving.max_body_mb * 1e6)
+        self._watcher = Watcher(settings, reference, self._switched)
+        self._threads = ThreadPoolExecutor(joblib.cpu_count(), "predict")
+        self._access = AccessLog()
+        self._api = self._extended()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or follow the server's start and end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._loop = asyncio.get_running_loop()
+        self._store = cache.open_store(self._settings.serving.cache)
+        self._log = inference_log.InferenceLog(
+            self._settings.serving.log, self._settings.path(self._settings.serving.log.folder)
+        )
+        self._watcher.start()
+        ticking = asyncio.create_task(self._tick())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        ticking.cancel()
+        self._watcher.end()
+        await asyncio.to_thread(self._log.close)
+        if self._store:
+            await self._store.close()
+        self._access.flush()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = time.perf_counter()
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"")
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        line: dict[str, Any] = {"time": utc_now(), "request_id": request_id}
+        line |= {"method": scope["method"], "path": scope["path"][:200]}
+
+        async def reply(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                ]
+                line["status"] = message["status"]
+            await send(message)
+
+        try:
+            if scope["path"] == "/invocations" and scope["method"] == "POST":
+                await self._invoke(headers, receive, reply, line, start)
+            else:
+                await self._api(scope, receive, reply)
+        finally:
+            taken = time.perf_counter() - start
+            telemetry.seconds.observe(taken)
+            telemetry.requests.labels(line.get("status", 0)).inc()
+            self._access.add(line | {"ms": round(1000 * taken, 3)})
+
+    async def _invoke(
+        self,
+        headers: dict[bytes, bytes],
+        receive: Receive,
+        send: Send,
+        line: dict[str, Any],
+        start: float,
+    ) -> None:
+        model = self._watcher.model  # the whole request is answered by this one
+        answer_headers = [(b"content-type", b"application/json")]
+        try:
+            body = await self._body(headers, receive)
+            if model is None:
+                raise RefusalError("not_ready", "no model is loaded yet; see /health", 503)
+            kind = headers.get(b"content-type", b"").decode("latin-1")
+            columns, predictions = await self._predict(model, body, kind, line)
+            status, content = 200, protocol.write(predictions)
+            answer_headers.append((b"x-model-version", line["version"].encode()))
+        except RefusalError as refusal:
+            status, content = refusal.status, _problem(refusal, line["request_id"])
+            line["error"] = refusal.kind
+            telemetry.errors.labels(refusal.kind).inc()
+            if status == 413:
+                answer_headers.append((b"connection", b"close"))
+        except Exception as error:  # noqa: BLE001  of this program: the caller learns no more than that
+            log.error("request %s failed: %s", line["request_id"], type(error).__name__)
+            problem = RefusalError(
+                "internal", "the server failed; its log has the request's id", 500
+            )
+            status, content = 500, _problem(problem, line["request_id"])
+            line["error"] = "internal"
+            telemetry.errors.labels("internal").inc()
+        answer_headers.append((b"content-length", str(len(content)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+        await send({"type": "http.response.body", "body": content})
+        if status == 200:
+            self._log.append(
+                columns,
+                predictions,
+                line["version"],
+                line["request_id"],
+                time.perf_counter() - start,
+                len(body),
+            )
+
+    async def _predict(
+        self, model: ServedModel, body: bytes, kind: str, line: dict[str, Any]
+    ) -> tuple[Columns, Any]:
+        line["version"] = str(model.version)
+        if len(body) > INLINE_BYTES:
+            columns = await self._in_thread(protocol.read, body, kind, model.contract)
+        else:
+            columns = protocol.read(body, kind, model.contract)
+        line["rows"] = count = protocol.rows(columns)
+        telemetry.batch_rows.observe(count)
+
+        predictions, hits = await cache.cache_model_predictions(
+            self._store, model.key, columns, partial(self._run, model)
+        )
+        if hits:
+            line["cache_hits"] = hits
+        return columns, predictions
+
+    async def _run(self, model: ServedModel, columns: Columns) -> list[Any]:
+        if model.seconds(protocol.rows(columns)) > INLINE_SECONDS:
+            predictions = await self._in_thread(model.predict, columns)
+        else:
+            predictions = model.predict(columns)
+        answers: list[Any] = predictions.tolist()
+        return answers
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._threads, function, *arguments)
+
+    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        too_large = RefusalError(
+            "too_large", f"the body is larger than {self._settings.serving.max_body_mb:g} MB", 413
+        )
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._limit:
+            raise too_large
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise RefusalError("disconnected", "the client went away", 499)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._limit:
+                raise too_large
+            if not message.get("more_body"):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _switched(self, model: ServedModel) -> None:
+        """Decide whether the cache pays for this model; called in the watcher's thread."""
+        if store := self._store:
+            measuring = cache.measure(store, model.example, partial(self._run, model))
+            asyncio.run_coroutine_threadsafe(measuring, self._loop)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._tell()
+            self._access.flush()
+
+    def _tell(self) -> None:
+        watcher = self._watcher
+        telemetry.tell(
+            {
+                "model_loaded": float(watcher.model is not None),
+                "model_version": watcher.model.version.number if watcher.model else 0,
+                "model_refused": float(watcher.refused is not None),
+                "registry_up": float(not watcher.registry_problem),
+                "log_written": self._log.written,
+                "log_dropped": self._log.dropped,
+                "log_errors": self._log.errors,
+            }
+        )
+        if store := self._store:
+            counted = store.counters
+            telemetry.tell(
+                {
+                    "cache_hits": counted.hits,
+                    "cache_misses": counted.misses,
+                    "cache_errors": counted.errors,
+                    "cache_dropped": counted.dropped,
+                    "cache_open": float(counted.open),
+                    "cache_rows": store.worth.rows,
+                }
+            )
+
+    def _extended(self) -> FastAPI:
+        """Return MLflow's application with this one's answers in place of some of its own."""
+        api: FastAPI = scoring_server.init(_Signed())  # type: ignore[arg-type]
+        ours = {"/health", "/version", "/invocations", "/docs", "/redoc", "/openapi.json"}
+        api.router.routes[:] = [
+            route for route in api.router.routes if getattr(route, "path", "") not in ours
+        ]
+
+        @api.get("/health")
+        async def health() -> Response:
+            watcher = self._watcher
+            state: dict[str, Any] = {
+                "ready": watcher.model is not None,
+                "version": str(watcher.model.version) if watcher.model else None,
+                "registry": watcher.registry_problem or "ok",
+            }
+            if watcher.refused:
+                state["refused"] = dict(zip(("version", "reason"), watcher.refused, strict=True))
+            return _json(state, 200 if watcher.model else 503)
+
+        @api.get("/version")
+        async def version() -> Response:
+            model = self._watcher.model
+            if model is None:
+                return _json({"message": "no model is loaded yet; see /health"}, 503)
+            made = model.version
+            return _json(
+                {
+                    "name": made.name,
+                    "version": made.number,
+                    "model_id": made.model_id,
+                    "run_id": made.run_id,
+                    "data_version": made.data_version,
+                    "loaded_at": model.loaded_at,
+                    "format": model.format,
+                    "cache": self._store.worth.reason if self._store else "off: serving.cache.mode",
+                    "mlflow": mlflow.__version__,
+                }
+            )
+
+        @api.get("/metrics")
+        async def metrics() -> Response:
+            self._tell()
+            content, kind = telemetry.page()
+            return Response(content, media_type=kind)
+
+        @api.get("/openapi.json")
+        async def openapi() -> Response:
+            return _json(documents.openapi(self._watcher.model))
+
+        @api.get("/docs")
+        async def docs() -> Response:
+            return Response(documents.page(self._watcher.model), media_type="text/html")
+
+        return api
+
+
+class _Signed:
+    """What MLflow's application asks a model for when it is made."""
+
+    metadata = property(lambda self: self)
+
+    def get_input_schema(self) -> None:
+        """Say that there is no schema: no request reaches MLflow's own parser."""
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def _problem(refusal: RefusalError, request_id: str) -> bytes:
+    """Return an error as MLflow writes it."""
+    code = "BAD_REQUEST" if refusal.status < 500 else "INTERNAL_ERROR"
+    return orjson.dumps({"error_code": code, "message": str(refusal), "request_id": request_id})

@@ -1,0 +1,101 @@
+"""Local copies of the models that are served, so that a start does not need the registry."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mlflow import MlflowClient
+
+from ..registry import evidence, promotion, versions
+from ..registry.versions import Version
+
+LAST = "last.json"  # which copy was served last, by its name
+MODEL = "model"  # in a copy, the model's folder
+RECORD = "served.json"  # beside a copy's files: what it is a copy of, and their digest
+
+
+class CopyError(Exception):
+    """A model's files are not those that were promoted, or not whole."""
+
+
+def obtain(client: MlflowClient, version: Version, folder: Path) -> Path:
+    """Return the files of a version, downloaded into ``folder`` unless they are there.
+
+    Raises:
+        CopyError: they are not the files that were promoted.
+        EvidenceError: they cannot be had.
+    """
+    place = folder / _name(version)
+    with suppress(CopyError):
+        return _checked(place)[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
+        made = Path(temporary, "copy")
+        files = evidence.fetch(version, str(made / MODEL))
+        tags = client.get_model_version(version.name, str(version.number)).tags
+        digest = evidence.digest(files)
+        if tags.get(promotion.MODEL_DIGEST, digest) != digest:
+            raise CopyError(f"{version}: its files are not those that were promoted")
+        record = {**asdict(version), "digest": digest}
+        (made / RECORD).write_text(json.dumps(record), encoding="utf-8")
+        if place.exists():  # one that is not whole
+            shutil.move(place, Path(temporary, "broken"))
+        with suppress(OSError):  # another process was first
+            made.rename(place)
+    return _checked(place)[1]
+
+
+def remember(version: Version, folder: Path) -> None:
+    """Note that a version is served now; of older copies only the one before it stays."""
+    before = _last(folder)
+    temporary = folder / f".{LAST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    temporary.write_text(json.dumps([_name(version), *before[:1]]), encoding="utf-8")
+    temporary.replace(folder / LAST)
+    keep = {_name(version), *before[:1]}
+    for copy in folder.iterdir():
+        if copy.is_dir() and not copy.name.startswith(".") and copy.name not in keep:
+            shutil.rmtree(copy, ignore_errors=True)
+
+
+def last(folder: Path) -> tuple[Version, Path]:
+    """Return the version that was served last and its files.
+
+    Raises:
+        CopyError: there is none, or it is not whole.
+    """
+    names = _last(folder)
+    if not names:
+        raise CopyError(f"{folder}: holds no copy of a model that was served")
+    return _checked(folder / names[0])
+
+
+def _last(folder: Path) -> list[str]:
+    try:
+        found: list[str] = json.loads((folder / LAST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        del error
+        return []
+    return found
+
+
+def _checked(place: Path) -> tuple[Version, Path]:
+    try:
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        digest = record.pop("digest")
+        version = versions.Version(**record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CopyError(f"{place}: no readable {RECORD} ({type(error).__name__})") from None
+    if evidence.digest(place / MODEL) != digest:
+        raise CopyError(f"{place}: the copy is damaged")
+    return version, place / MODEL
+
+
+def _name(version: Version) -> str:
+    return f"{version.name}-{version.number}-{version.model_id}"

@@ -1,0 +1,132 @@
+"""A model that takes arrays instead of data frames, in ONNX where that agrees and is faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from pydantic import BaseModel
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
+
+from .contract import Columns
+from .preparation import Preparation
+from .verification import Differences, Figures
+
+FOLDER, MODEL, REPORT = "optimized", "model.onnx", "report.json"  # in a model's files
+
+
+class OptimizationError(Exception):
+    """There is no optimised copy, or it cannot be loaded."""
+
+
+class Report(BaseModel, frozen=True):
+    """What answers requests, why, and what that rests on; latencies are in milliseconds.
+
+    Up to ``largest_batch`` rows ONNX is faster, None if it always is. ``differences`` and ``opset``
+    are those of the ONNX model, if there is one that agrees.
+    """
+
+    winner: Literal["onnx", "arrays", "original"]
+    reason: str
+    largest_batch: int | None = None
+    candidates: dict[str, Figures]
+    differences: Differences | None = None
+    opset: dict[str, int] = {}
+    versions: dict[str, str]
+    trusted_types: list[str]
+
+
+class Optimized:
+    """A model that takes arrays: ONNX for the batches it is faster on, else the own estimator.
+
+    Both get their features from the same `Preparation`. Threads may share it.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        preparation: Preparation,
+        onnx: bytes | None = None,
+        largest_batch: int | None = None,
+    ) -> None:
+        """Start a session for ``onnx``, if there is one; the pipeline is not changed."""
+        self._prepare, self._estimator = preparation, pipeline[-1]
+        self._largest = np.inf if largest_batch is None else largest_batch
+        self._session: Any = None
+        if onnx is None:
+            return
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(onnx, options, providers=providers)
+        taken = self._session.get_inputs()[0]
+        self._input = taken.name
+        self._precision = np.float32 if taken.type == "tensor(float)" else np.float64
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._answer = self._outputs[:1]
+        label = pipeline.classes_.tolist()[0] if is_classifier(pipeline) else 0.0
+        # ONNX answers 0 or 1 for a boolean, and float32.
+        self._type = {bool: np.bool_, float: np.float64}.get(type(label))
+
+    @property
+    def format(self) -> str:
+        """What answers single rows: ``onnx`` or ``arrays``."""
+        return "arrays" if self._session is None else "onnx"
+
+    def predict(self, columns: Columns) -> np.ndarray:
+        """Return labels of the original's type, or float64, shape (rows,).
+
+        Raises:
+            FloatingPointError: a number does not fit into float32, which ONNX takes.
+            ValueError: the estimator refuses a row.
+        """
+        features = self._prepare(columns)
+        if self._session is None or len(features) > self._largest:
+            predicted: np.ndarray = self._estimator.predict(features)
+            return predicted
+        return self._run(features, self._answer)[0]
+
+    def predict_with_chances(self, columns: Columns) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what single rows get, and probabilities of shape (rows, classes), if there are."""
+        features = self._prepare(columns)
+        if self._session is None:
+            chances = getattr(self._estimator, "predict_proba", None)
+            return self._estimator.predict(features), chances and chances(features)
+        values, *more = self._run(features, self._outputs)
+        return values, more[0] if more else None
+
+    def _run(self, features: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
+        with np.errstate(over="raise"):
+            taken = np.ascontiguousarray(features, dtype=self._precision)
+        values, *rest = self._session.run(outputs, {self._input: taken})
+        values = values.reshape(len(features))
+        return [values if self._type is None else values.astype(self._type), *rest]
+
+
+def load(files: Path, pipeline: Pipeline) -> Optimized | None:
+    """Return the optimised copy in a model's folder; None if there is none.
+
+    Args:
+        files: the model's folder.
+        pipeline: the original in it, whose estimator answers the batches that ONNX is slower on.
+
+    Raises:
+        OptimizationError: it cannot be loaded.
+    """
+    folder = files / FOLDER
+    if not (folder / REPORT).exists():
+        return None
+    try:
+        report = Report.model_validate_json((folder / REPORT).read_bytes())
+        if report.winner == "original":
+            return None
+        onnx = (folder / MODEL).read_bytes() if report.winner == "onnx" else None
+        return Optimized(pipeline, Preparation.of(pipeline), onnx, report.largest_batch)
+    except Exception as error:  # noqa: BLE001  ONNX Runtime's have no class in common
+        reason = shorten(str(error), 200)
+        raise OptimizationError(f"{FOLDER}/: {reason}; train the model again") from None

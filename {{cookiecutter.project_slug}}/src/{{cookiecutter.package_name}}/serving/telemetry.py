@@ -1,0 +1,102 @@
+"""What a server tells of itself: figures for Prometheus, and a line of JSON for each request."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from .. import compute
+
+SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers add up their figures
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1000, 10_000, 100_000)
+WAITING_LINES = 1000
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+requests = Counter("serving_requests", "Requests answered.", ["status"])
+errors = Counter("serving_errors", "Requests refused or failed, by kind.", ["kind"])
+seconds = Histogram("serving_request_seconds", "From the request to its answer.", buckets=SECONDS)
+batch_rows = Histogram("serving_batch_rows", "Rows of a request.", buckets=ROWS)
+_counters = {
+    name: Counter(f"serving_{name}", text)
+    for name, text in (
+        ("cache_hits", "Rows answered from the cache."),
+        ("cache_misses", "Rows that the cache did not know."),
+        ("cache_errors", "Failures of the cache, which cost no request."),
+        ("cache_dropped", "Rows that the cache took too slowly to be kept."),
+        ("log_written", "Rows written to the inference log."),
+        ("log_dropped", "Rows that the inference log had no room for."),
+        ("log_errors", "Failures of the inference log, which cost no request."),
+    )
+}
+_gauges = {
+    name: Gauge(f"serving_{name}", text, multiprocess_mode="liveall")
+    for name, text in (
+        ("model_version", "The number of the version that answers."),
+        ("model_loaded", "Whether a model is loaded."),
+        ("model_refused", "Whether a newer version was refused."),
+        ("registry_up", "Whether the registry answered last."),
+        ("cache_rows", "The largest batch that is looked up in the cache; 0: it does not pay."),
+        ("cache_open", "Whether the cache is left alone after failures."),
+    )
+}
+_told: dict[str, int] = {}
+
+
+def tell(state: dict[str, float]) -> None:
+    """Take over what other parts count by themselves: totals of counters, values of gauges."""
+    for name, value in state.items():
+        if name in _gauges:
+            _gauges[name].set(value)
+        else:
+            _counters[name].inc(value - _told.get(name, 0))
+            _told[name] = int(value)
+
+
+def page() -> tuple[bytes, str]:
+    """Return the figures, of all workers together, and their content type."""
+    registry = REGISTRY
+    if shared := os.environ.get(SEVERAL):
+        for file in Path(shared).glob("gauge_live*.db"):
+            process = int(file.stem.rpartition("_")[2])
+            if not compute.is_alive(process):
+                mark_process_dead(process)  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class AccessLog:
+    """Lines of JSON on standard output, written a few at a time."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._lines: list[bytes] = []
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Note a request."""
+        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        if len(self._lines) >= WAITING_LINES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.flush()

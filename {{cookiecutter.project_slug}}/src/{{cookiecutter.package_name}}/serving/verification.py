@@ -1,0 +1,178 @@
+"""Whether a copy of a model answers as the original does, and how quickly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from sklearn.pipeline import Pipeline
+
+from ..estimators import Predictions
+from .preparation import Preparation
+
+Batch = TypeVar("Batch")
+
+TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions
+TIE = 1e-6  # the two largest probabilities of a row are the same
+MOST, VARIED = 10_000, 500  # real rows that are compared, and of each kind of variation
+GAPS = 0.2  # of all values
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a category that no data has
+SIZES = (1, 10, 100, 1000, 10_000)  # rows of the batches that are timed
+REPEATS, SECONDS = 20, 0.03  # at most, for each size
+
+
+class Figures(BaseModel, frozen=True):
+    """What was measured of a candidate; ``latency_ms`` by the rows of a batch."""
+
+    size_mb: float
+    load_seconds: float
+    latency_ms: dict[int, float]
+
+
+class Differences(BaseModel, frozen=True):
+    """How a copy differs from the original on the same rows.
+
+    ``labels`` that differ, of which ``ties`` are of rows whose two largest probabilities are equal;
+    None for regression. ``largest`` is the largest difference of a probability, or of a value as a
+    share of the values' range; None for a classifier without probabilities.
+    """
+
+    rows: int
+    labels: int | None = None
+    ties: int = 0
+    largest: float | None
+
+    @property
+    def agree(self) -> bool:
+        """Whether only ties and roundings differ."""
+        close = self.largest is None or self.largest <= TOLERANCE
+        return close and (self.labels or 0) == self.ties
+
+    def __str__(self) -> str:
+        """Return them in words."""
+        numbers = "values" if self.labels is None else "probabilities"
+        found = []
+        if self.labels is not None:
+            found.append(f"{self.labels} labels differ ({self.ties} of them ties)")
+        if self.largest is not None:
+            found.append(f"{numbers} differ by up to {self.largest:.1g}")
+        return f"on {self.rows} rows {', '.join(found)}"
+
+
+def compare(
+    expected: Predictions, values: np.ndarray, chances: np.ndarray | None = None
+) -> Differences:
+    """Compare predictions of shape (rows,), and probabilities of shape (rows, classes).
+
+    A label of another type, such as 1 for True, differs.
+    """
+    rows = len(values)
+    if not expected.classification:
+        span = float(np.ptp(expected.values)) or 1.0
+        largest = float(np.abs(expected.values - values).max()) / span
+        return Differences(rows=rows, largest=largest)
+    pairs = zip(expected.values.tolist(), values.tolist(), strict=True)
+    wrong = np.array([a != b or type(a) is not type(b) for a, b in pairs])
+    if expected.chances is None:
+        return Differences(rows=rows, labels=wrong.sum(), largest=None)
+    own = expected.chances.to_numpy()
+    lead = np.diff(np.sort(own)[:, -2:]).min(axis=1, initial=np.inf)  # infinite with one class
+    same_shape = chances is not None and chances.shape == own.shape
+    return Differences(
+        rows=rows,
+        labels=wrong.sum(),
+        ties=(wrong & (lead <= TIE)).sum(),
+        largest=float(np.abs(own - chances).max()) if same_shape else np.inf,
+    )
+
+
+def trial_rows(
+    X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation, seed: int = 0
+) -> pd.DataFrame:
+    """Return real rows, and variations: gaps, unknown categories, numbers where a tree splits."""
+    random = np.random.default_rng(seed)
+    real = X.iloc[random.permutation(len(X))[:MOST]]
+    varied = X.iloc[random.integers(len(X), size=VARIED)].reset_index(drop=True)
+    gaps, strange = varied.copy(), varied.copy()
+    for name in X.columns:
+        if pd.api.types.is_bool_dtype(gaps[name]):
+            gaps[name] = gaps[name].astype(object)
+        gaps[name] = gaps[name].mask(random.random(VARIED) < GAPS)
+        if pd.api.types.infer_dtype(X[name]) == "string":
+            strange[name] = strange[name].mask(random.random(VARIED) < GAPS, UNKNOWN)
+    split = _at_splits(varied, pipeline[-1], preparation, random)
+    return pd.concat([real, gaps, strange, split], ignore_index=True)
+
+
+def measure(
+    predict: Callable[[Batch], object],
+    batch: Callable[[np.ndarray], Batch],
+    rows: int,
+    size: int,
+    load_seconds: float,
+) -> Figures:
+    """Time batches of each of `SIZES` rows, the median of a few, and put the rest beside it.
+
+    Args:
+        predict: what is timed.
+        batch: makes what it takes of the places of some rows.
+        rows: that there are.
+        size: of the candidate's file, in bytes.
+        load_seconds: that loading it took.
+    """
+    found = {}
+    for count in SIZES:
+        taken = batch(np.arange(count) % rows)
+        if count == 1:
+            predict(taken)
+        times: list[float] = []
+        while not times or (len(times) < REPEATS and sum(times) < SECONDS):
+            start = time.perf_counter()
+            predict(taken)
+            times.append(time.perf_counter() - start)
+        found[count] = 1000 * median(times)
+    return Figures(size_mb=size / 1e6, load_seconds=load_seconds, latency_ms=found)
+
+
+def largest_batch(first: Figures, second: Figures) -> int | None:
+    """Return up to how many rows the first takes less time; None if always, 0 if never.
+
+    Between two sizes that were timed, the ratio of times is taken for a power of the rows.
+    """
+    fast, slow = first.latency_ms, second.latency_ms
+    if fast[1] >= slow[1]:
+        return 0
+    for size, larger in pairwise(SIZES):
+        before, after = (np.log(slow[rows] / fast[rows]) for rows in (size, larger))
+        if after < 0:
+            return int(size * (larger / size) ** (before / (before - after)))
+    return None
+
+
+def _at_splits(
+    rows: pd.DataFrame, estimator: object, preparation: Preparation, random: np.random.Generator
+) -> pd.DataFrame:
+    """Return rows with a number each where a tree of the estimator splits, as near as it gets."""
+    numbers = preparation.numbers
+    members = getattr(estimator, "estimators_", [estimator])
+    members = members.ravel() if isinstance(members, np.ndarray) else members
+    trees = [member.tree_ for member in members if hasattr(member, "tree_")]
+    if numbers is None or not trees:
+        return rows.head(0)
+    feature = np.concatenate([tree.feature for tree in trees]) - numbers.start
+    threshold = np.concatenate([tree.threshold for tree in trees])
+    usable = np.flatnonzero((feature >= 0) & (feature < len(numbers.columns)))
+    if not len(usable):
+        return rows.head(0)
+    chosen = usable[random.integers(len(usable), size=len(rows))]
+    column = feature[chosen]
+    values = rows[numbers.columns].to_numpy(np.float64, copy=True)
+    raw = threshold[chosen] * numbers.scale[column] + numbers.mean[column]
+    values[np.arange(len(rows)), column] = raw
+    return rows.assign(**dict(zip(numbers.columns, values.T, strict=True)))

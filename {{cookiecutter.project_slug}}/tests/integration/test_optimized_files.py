@@ -1,0 +1,94 @@
+"""The optimised copy lies beside the model's own files, which stay as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import servers
+
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_training as training
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }} import estimators
+from {{ cookiecutter.package_name }}.data.hashing import file_hash
+from {{ cookiecutter.package_name }}.registry import (
+    evidence,
+    versions,
+)
+from {{ cookiecutter.package_name }}.serving import (
+    optimization,
+    optimized,
+    trust,
+)
+from {{ cookiecutter.package_name }}.serving.preparation import arrays
+from {{ cookiecutter.package_name }}.tracking import (
+    experiments,
+    recording,
+)
+
+ADDED = {"optimized/model.onnx", "optimized/report.json"}
+
+
+def hashes(version: versions.Version, folder: Path) -> dict[str, str]:
+    files = evidence.fetch(version, str(folder))
+    return {
+        path.relative_to(files).as_posix(): file_hash(path)
+        for path in files.rglob("*")
+        if path.is_file() and path.name != evidence.NOT_THE_MODELS
+    }
+
+
+def test_a_version_gets_its_copy_once(
+    project: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = config.load_settings(overrides=["serving.optimize=false"])
+    version = training.run(settings, preparation.run(settings).manifest).version
+    X = estimators.features(table.drop(columns=["customer", "price"]), "label")
+    without, once, twice = (tmp_path_factory.mktemp("files") for _ in range(3))
+    before = hashes(version, without)
+    report = optimization.optimize_model_for_serving(settings, version, X)
+    assert report.winner == "onnx", report.reason
+    after = hashes(version, once)
+    assert after.keys() - before.keys() == ADDED
+    assert {name: after[name] for name in before} == before
+    pipeline = trust.load(once, settings)
+    copy = optimized.load(once, pipeline)
+    assert copy is not None
+    np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
+    assert optimization.optimize_model_for_serving(settings, version, X.head(9)) == report
+    assert hashes(version, twice) == after
+
+
+def test_a_server_keeps_the_copy_too(
+    served: servers.Served,
+    table: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served.use(monkeypatch)
+    settings = config.load_settings()
+    files = evidence.fetch(versions.find(settings.project.name), str(tmp_path))
+    pipeline = trust.load(files, settings)
+    copy = optimized.load(files, pipeline)
+    assert copy is not None
+    assert copy.format == "onnx"
+    X = estimators.features(table.drop(columns=["customer", "price", "seen"]), "label")
+    np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
+
+
+def test_a_model_saved_with_pickle_is_not_touched(
+    settings: config.Settings, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    X, y = table[["count"]].astype(float), table["label"]
+    pipeline = estimators.build("sklearn.tree.DecisionTreeClassifier", {}, 0, X, "classification")
+    with experiments.stage_run(settings, "model-training"):
+        model = recording.log_sklearn_model(
+            pipeline.fit(X, y), X.head(1), serialization_format="cloudpickle", pip_requirements=[]
+        )
+    version = versions.register_challenger(model, "example", {})
+    with pytest.raises(trust.TrustError, match="is saved as cloudpickle"):
+        optimization.optimize_model_for_serving(settings, version, X)
+    assert not ADDED & hashes(version, tmp_path / "files").keys()

@@ -1,0 +1,153 @@
+"""Logging over an unreliable line, and to a process that is ended: all arrives, and once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from servers import Served, Server
+
+import {{ cookiecutter.package_name }}
+import {{ cookiecutter.package_name }}.settings as config
+from {{ cookiecutter.package_name }}.tracking import (
+    experiments,
+    recording,
+    sending,
+    store,
+)
+
+LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
+
+
+@contextmanager
+def unreliable(server: Server, times: int, status: int | None) -> Iterator[str]:
+    """Yield the address of a proxy that loses the first answers to metrics and parameters.
+
+    It closes the connection instead, or answers with a status; the server has written by then.
+    """
+    upstream = urlsplit(server.address).netloc
+    lost = Counter[bytes]()
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.close_connection = True
+            connection = HTTPConnection(upstream, timeout=30)
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            content, code = answer.read(), answer.status
+            connection.close()
+            if self.path == LOG_BATCH and b'"tags"' not in body and lost[body] < times:
+                lost[body] += 1
+                if status is None:
+                    return
+                code = status
+            self.send_response(code)
+            self.send_header("Content-Type", answer.headers["Content-Type"])
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for each in ("GET", "POST", "PATCH"):
+        setattr(Proxy, f"do_{each}", Proxy.forward)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_port}"
+        finally:
+            proxy.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("status", [None, 503], ids=["lost", "503"])
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["at once", "asynchronous"])
+def test_what_is_sent_again_is_there_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch, status: int | None, asynchronous: bool
+) -> None:
+    served.use(monkeypatch)
+    with unreliable(served.server, 1, status) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        settings = config.load_settings(overrides=[f"tracking.asynchronous={asynchronous}"])
+        values = np.append(np.arange(1500) / 7, [np.nan, np.inf])
+        with experiments.stage_run(settings, "model-monitoring") as stage:
+            recording.log_metrics_efficiently({"loss": values, "last": 0.5})
+    client = MlflowClient(served.server.address)
+    run = client.get_run(stage.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["last"] == 0.5
+    assert run.data.params["training.seed"] == "42"
+    history = client.get_metric_history(stage.run_id, "loss")
+    assert sorted(metric.step for metric in history) == list(range(len(values)))
+    assert {m.step: m.value for m in history if m.step < 1500} == dict(enumerate(values[:1500]))
+
+
+def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.use(monkeypatch)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with unreliable(served.server, 1000, None) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        settings = config.load_settings(overrides=["tracking.asynchronous=true"])
+        stage = experiments.stage_run(settings, "model-monitoring")
+        run_id = stage.__enter__().run_id
+        with pytest.raises(sending.SendingError, match="arrive: no MLflow server answers"):
+            stage.__exit__(None, None, None)
+    run = MlflowClient(served.server.address).get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert "no MLflow server answers" in run.data.tags["failure_reason"]
+
+
+LOOP = f"""
+import {{{ cookiecutter.package_name }}.__name__}.settings as config
+from {{{ cookiecutter.package_name }}.__name__}.__main__ import _readable
+from {{{ cookiecutter.package_name }}.__name__}.tracking import experiments, recording
+
+def stage():
+    settings = config.load_settings(overrides=["tracking.asynchronous=true"])
+    with experiments.stage_run(settings, "model-training"):
+        step = 0
+        while True:
+            recording.log_metrics_efficiently(dict(loss=step / 2), step=step)
+            print(step, flush=True)
+            step += 1
+
+_readable(False, stage)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+def test_an_ended_process_sends_what_waits(settings: config.Settings) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LOOP], stdout=subprocess.PIPE, text=True, env=os.environ
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(200):
+            process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        said = process.stdout.read()
+    assert process.returncode == 143
+    last = int(said.split()[-1])
+    client = store.connect(settings)
+    [run] = experiments.find_runs(client, settings, "model-training")
+    assert run.info.status == "FAILED"
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
+    assert sorted(steps)[: last + 1] == list(range(last + 1))
+    assert len(steps) <= last + 2  # ended between the call and the print
