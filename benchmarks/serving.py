@@ -95,8 +95,10 @@ class Load:
     def result(self) -> dict[str, Any]:
         """Wait for the end, and return what was found."""
         assert self.process.stdout
-        found: dict[str, Any] = json.loads(self.process.stdout.read())
-        self.process.wait()
+        answer = self.process.stdout.read()
+        if self.process.wait():
+            raise SystemExit("the load generator failed; see above")
+        found: dict[str, Any] = json.loads(answer)
         return found
 
 
@@ -202,9 +204,7 @@ class Bench:
 
     def empty(self, **variables: str) -> Any:
         """Return an application that does nothing, in the same web server."""
-        return self.server(
-            "/", [self.python, CHILDREN / "empty_endpoint.py", "{port}"], **variables
-        )
+        return self.server("/", [self.python, CHILDREN / "empty_endpoint.py", "{port}"], variables)
 
     def valkey(self, port: int = 0) -> Any:
         """Return a Redis."""
@@ -429,6 +429,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="of a round")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and end what was started
     with common.workspace() as work:
         bench = Bench(work, options.python, options.seconds, options.repeats)
         for part in PARTS:

@@ -14,6 +14,7 @@ FLOORS = (
     {"__main__"},
     {"pipeline"},
     STAGES,
+    {"serving"},
     {"registry"},
     {"data"},
     {"tracking"},

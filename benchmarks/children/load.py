@@ -16,6 +16,7 @@ from array import array
 from collections import Counter
 from typing import Any
 
+PATIENCE = 30  # seconds that the last answers may take
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 VERSION = re.compile(rb"x-model-version: *([^\r]+)", re.IGNORECASE)
 HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
@@ -65,9 +66,8 @@ class Connection(asyncio.Protocol):
         self.load, self.buffer, self.waits = load, b"", False
         self.lost = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         """Send the first request."""
-        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.send()
 
@@ -120,7 +120,8 @@ async def ask(
             else:
                 await connection.lost
 
-    await asyncio.gather(*(keep_asking() for _ in range(connections)))
+    async with asyncio.timeout(seconds + PATIENCE):
+        await asyncio.gather(*(keep_asking() for _ in range(connections)))
     taken, found = time.perf_counter() - load.start, sorted(load.latencies)
     return {
         "answered": len(found),

@@ -186,7 +186,7 @@ class Serving:
             if found := re.search(r"http://\S+", self.log.read_text(errors="replace")):
                 self.address = found[0]
                 with suppress(URLError, OSError):
-                    health = self.get("/health")
+                    health: dict[str, Any] = self.get("/health")
                     if ready(health):
                         return health
             time.sleep(0.05)

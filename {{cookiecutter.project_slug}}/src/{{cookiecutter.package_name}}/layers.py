@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from . import privacy
 
-NO_ENVIRONMENTS = {"base", "approvers", "model_card"}  # other files of configs/
+NO_ENVIRONMENTS = {"base", "approvers", "behaviour", "model_card"}  # other files of configs/
 PREFIX = f"{__package__.upper()}__"
 ENVIRONMENT, ROOT = f"{PREFIX}ENV", f"{PREFIX}ROOT"
 _NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces

@@ -69,7 +69,7 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
             pip_requirements=reproducibility.model_requirements(pipeline[-1]),
             code_paths=_code_paths(pipeline),
             skops_trusted_types=estimators.trusted_types(pipeline, training.trusted_types),
-            metadata=contract.learn(pd.concat([X, unseen]), pipeline),
+            metadata=contract.learn(pd.concat([X, unseen]), pipeline, settings.privacy.policies),
         )
         metrics = estimators.measure(
             validation[manifest.target], estimators.predict(pipeline, unseen)

@@ -27,6 +27,7 @@ from {{ cookiecutter.package_name }}.serving.preparation import arrays
 from {{ cookiecutter.package_name }}.tracking import (
     experiments,
     recording,
+    store,
 )
 
 ADDED = {"optimized/model.onnx", "optimized/report.json"}
@@ -70,7 +71,8 @@ def test_a_server_keeps_the_copy_too(
 ) -> None:
     served.use(monkeypatch)
     settings = config.load_settings()
-    files = evidence.fetch(versions.find(settings.project.name), str(tmp_path))
+    store.connect(settings)
+    files = evidence.fetch(versions.find(settings.project.name, "1"), str(tmp_path))
     pipeline = trust.load(files, settings)
     copy = optimized.load(files, pipeline)
     assert copy is not None

@@ -17,7 +17,6 @@ import pytest
 from mlflow import MlflowClient
 from servers import Served, Server
 
-import {{ cookiecutter.package_name }}
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.tracking import (
     experiments,
@@ -26,6 +25,7 @@ from {{ cookiecutter.package_name }}.tracking import (
     store,
 )
 
+PACKAGE = config.__package__
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 
 
@@ -116,9 +116,9 @@ def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
 
 
 LOOP = f"""
-import {{{ cookiecutter.package_name }}.__name__}.settings as config
-from {{{ cookiecutter.package_name }}.__name__}.__main__ import _readable
-from {{{ cookiecutter.package_name }}.__name__}.tracking import experiments, recording
+import {PACKAGE}.settings as config
+from {PACKAGE}.__main__ import _readable
+from {PACKAGE}.tracking import experiments, recording
 
 def stage():
     settings = config.load_settings(overrides=["tracking.asynchronous=true"])

@@ -26,6 +26,8 @@ from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
 from servers import Served, Serving
 
+import {{ cookiecutter.package_name }}.data_preparation as preparation
+import {{ cookiecutter.package_name }}.model_training as training
 from {{ cookiecutter.package_name }} import layers
 from {{ cookiecutter.package_name }} import settings as config
 from {{ cookiecutter.package_name }}.registry import (
@@ -48,9 +50,10 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes 
 
 @pytest.fixture(scope="module")
 def project(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project, so that the copies of models are its own."""
+    """Return a copy of the project, so that other tests do not see what these do."""
     folder = tmp_path_factory.mktemp("serving")
-    shutil.copytree(served.folder / "configs", folder / "configs")
+    for name in ("configs", "data"):
+        shutil.copytree(served.folder / name, folder / name)
     return folder
 
 
@@ -60,19 +63,24 @@ def client(served: Served) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def other(served: Served, client: MlflowClient) -> str:
-    """Return the number of a version that answers the opposite: the labels were swapped."""
-    import {{ cookiecutter.package_name }}.data_preparation as preparation
-    import {{ cookiecutter.package_name }}.model_training as training
-
+def other(project: Path, served: Served, client: MlflowClient) -> Iterator[str]:
+    """Return the number of a version that answers the opposite: its labels were swapped."""
+    table = pd.read_csv(project / "data/raw/table.csv")
+    table["label"] = table["label"].map({"high": "low", "low": "high"})
+    table.to_csv(project / "data/raw/swapped.csv", index=False)
+    swapped = (
+        (project / "configs/local.yaml").read_text().replace("{", "{raw: data/raw/swapped.csv, ")
+    )
+    (project / "configs/swapped.yaml").write_text(swapped)
+    challenger = client.get_model_version_by_alias(MODEL, "challenger").version
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
-        settings = config.load_settings(overrides=["data.raw=data/raw/swapped.csv"])
-        table = pd.read_csv(served.folder / "data/raw/table.csv")
-        table["label"] = table["label"].map({"high": "low", "low": "high"})
-        table.to_csv(served.folder / "data/raw/swapped.csv", index=False)
+        patch.setenv(layers.ROOT, str(project))
+        settings = config.load_settings("swapped")
         made = training.run(settings, preparation.run(settings).manifest).version
-    return str(made.number)
+    client.set_registered_model_alias(MODEL, "challenger", challenger)
+    yield str(made.number)
+    client.delete_model_version(MODEL, str(made.number))
 
 
 @contextmanager
@@ -234,7 +242,7 @@ def test_answers_are_those_of_mlflows_own_server(server: Serving, served: Served
         served.use(patch)
         mlflow.set_tracking_uri(served.server.address)
         model = mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
-    rows = [{**row, "count": float(row["count"])} for row in ROWS]
+    rows = [{**row, "count": 3.0} for row in ROWS]
     table = pd.DataFrame(rows)
     bodies = [
         (json.dumps({"dataframe_records": rows}).encode(), "application/json"),
@@ -249,7 +257,7 @@ def test_answers_are_those_of_mlflows_own_server(server: Serving, served: Served
     schema = model.metadata.get_input_schema()
     caller = Caller(server.address)
     for body, kind in bodies:
-        theirs = scoring_server.invocations(body, kind, model, schema)
+        theirs = scoring_server.invocations(body, kind, model, schema)  # type: ignore[no-untyped-call]
         assert theirs.status == 200
         assert caller.post(body, kind)[:2] == (200, json.loads(theirs.response))
 

@@ -100,10 +100,10 @@ def test_the_client_of_mlflow_works(service: Service) -> None:
 
 
 def test_a_missing_column_is_named(service: Service) -> None:
-    for name in _names(service):
+    for column in service.contract.columns[:MOST_COLUMNS]:
         row = {**service.example[0]}
-        del row[name]
-        _require_refused(service, f"without {name!r}", [row], name)
+        del row[column.name]
+        _require_refused(service, f"without {column.name!r}", [row], column.name)
 
 
 def test_an_extra_column_is_named(service: Service) -> None:
@@ -149,10 +149,6 @@ def test_a_body_over_the_limit_is_refused(service: Service) -> None:
         f"a body over serving.max_body_mb ({limit:g}): expected the status 413, got {reply.status}",
     )
     service.ask(service.example[:1])
-
-
-def _names(service: Service) -> list[str]:
-    return [column.name for column in service.contract.columns[:MOST_COLUMNS]]
 
 
 def _require_refused(service: Service, what: str, rows: Rows, column: str) -> None:

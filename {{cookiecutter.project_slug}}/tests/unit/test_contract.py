@@ -13,12 +13,16 @@ from hypothesis import strategies as some
 from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
 
-from {{ cookiecutter.package_name }} import estimators
+from {{ cookiecutter.package_name }} import estimators, privacy
 from {{ cookiecutter.package_name }}.serving import (
     contract,
     protocol,
 )
-from {{ cookiecutter.package_name }}.serving.contract import Column, Contract, RefusalError
+from {{ cookiecutter.package_name }}.serving.contract import (
+    Column,
+    Contract,
+    RefusalError,
+)
 
 GOOD: dict[str, Any] = {
     "size": 1.5,
@@ -264,6 +268,41 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(wants.frame(columns), X, check_dtype=False)
     assert (pipeline.predict(wants.frame(columns)) == pipeline.predict(X)).all()
     assert protocol.rows(wants.typical()) == 1
+
+
+def test_personal_columns_are_protected_as_in_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PSEUDONYM_KEY", "k" * 32)
+    rows = pd.DataFrame(
+        {"who": ["ann", "bob", None], "name": ["Ann", None, "Bob"], "size": [1, 2, 3]}
+    )
+    policies: dict[str, privacy.Policy] = {"who": "pseudonymise", "name": "mask"}
+    X, _ = privacy.protect(rows, policies)
+    X = X.astype({"size": float})
+    path = "sklearn.ensemble.RandomForestClassifier"
+    pipeline = estimators.build(path, {"n_estimators": 3}, 0, X, "classification")
+    pipeline.fit(X, ["a", "b", "a"])
+    metadata = contract.learn(X, pipeline, policies)
+    wants = contract.of_model(Model(signature=estimators.signature(X, pipeline), metadata=metadata))
+    expected = plain(wants.read_table(X))  # what went through preparation stays
+    assert expected["who"] == [*X["who"][:2], None]
+    assert plain(wants.read_table(rows)) == expected
+    assert (
+        plain(wants.read(rows.astype(object).where(rows.notna(), None).to_dict("list"))) == expected
+    )
+    assert plain(wants.read_text(rows.astype("str"))) == expected
+    with pytest.raises(RefusalError) as refused:
+        wants.read({"who": ["carol"], "name": ["Carol"], "size": [1]})
+    assert "arol" not in str(refused.value)
+    monkeypatch.delenv("PSEUDONYM_KEY")
+    with pytest.raises(privacy.PrivacyError, match="PSEUDONYM_KEY is not set"):
+        wants.read_table(rows)
+
+
+def test_personal_data_in_free_text_is_masked_as_in_preparation() -> None:
+    found = ask("instances", [{**GOOD, "note": "write to ann@example.com"}])
+    assert "ann" not in found["note"][0]
+    table = pd.DataFrame([{**GOOD, "note": "write to ann@example.com"}])
+    assert plain(COLUMNS.read_table(table)) == plain(found)
 
 
 def test_a_model_without_named_columns_is_refused() -> None:

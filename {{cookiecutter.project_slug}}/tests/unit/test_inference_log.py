@@ -15,13 +15,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-import {{ cookiecutter.package_name }}
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.serving import (
     inference_log,
 )
-from {{ cookiecutter.package_name }}.serving.inference_log import InferenceLog
+from {{ cookiecutter.package_name }}.serving.inference_log import (
+    InferenceLog,
+)
 
+PACKAGE = config.__package__
 PERSON = "ann@example.org"
 LATE = {"flush_seconds": 1000}  # only `close` writes, or a row too many
 
@@ -218,8 +220,8 @@ WRITER = f"""
 import sys
 from pathlib import Path
 import numpy as np
-import {{{ cookiecutter.package_name }}.__name__}.settings as config
-from {{{ cookiecutter.package_name }}.__name__}.serving.inference_log import InferenceLog
+import {PACKAGE}.settings as config
+from {PACKAGE}.serving.inference_log import InferenceLog
 settings = config.InferenceLog(flush_rows=50, flush_seconds=0.01)
 log = InferenceLog(settings, Path(sys.argv[1]))
 while True:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import random
 import re
+import signal
 import time
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -45,8 +47,12 @@ log = logging.getLogger(__name__)
 class Application:
     """An ASGI application that serves one reference of the registry."""
 
-    def __init__(self, settings: Settings, reference: Reference) -> None:
-        """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
+    def __init__(self, settings: Settings, reference: Reference, parent: int | None = None) -> None:
+        """Prepare it; the model is loaded when the server starts it (ASGI's lifespan).
+
+        It ends when the process ``parent``, if it has one, is no more.
+        """
+        self._parent = parent
         self._settings = settings
         self._limit = int(settings.serving.max_body_mb * 1e6)
         self._watcher = Watcher(settings, reference, self._switched)
@@ -68,6 +74,8 @@ class Application:
         self._log = inference_log.InferenceLog(
             self._settings.serving.log, self._settings.path(self._settings.serving.log.folder)
         )
+        # First of all: a worker without a model must not take requests that another can answer.
+        await asyncio.to_thread(self._watcher.look)
         self._watcher.start()
         ticking = asyncio.create_task(self._tick())
         await send({"type": "lifespan.startup.complete"})
@@ -84,7 +92,7 @@ class Application:
         start = time.perf_counter()
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given.decode() if REQUEST_ID.fullmatch(given) else random.randbytes(16).hex()
         line: dict[str, Any] = {"time": utc_now(), "request_id": request_id}
         line |= {"method": scope["method"], "path": scope["path"][:200]}
 
@@ -212,6 +220,9 @@ class Application:
             await asyncio.sleep(TICK_SECONDS)
             self._tell()
             self._access.flush()
+            if self._parent is not None and os.getppid() != self._parent:
+                log.error("the process that started this worker was killed; so it ends, too")
+                signal.raise_signal(signal.SIGTERM)
 
     def _tell(self) -> None:
         watcher = self._watcher

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -41,6 +42,7 @@ WANTED = {
 }
 DATES = (np.datetime64("1678-01-01", "us"), np.datetime64("2262-01-01", "us"))
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+PSEUDONYM = r"p_[0-9a-f]{32}"
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -63,12 +65,17 @@ class ContractError(Exception):
 
 @dataclass(frozen=True)
 class Column:
-    """A column that the model wants; ``categories`` where other values are refused."""
+    """A column that the model wants; ``categories`` where other values are refused.
+
+    ``policy`` is what preparation does to personal data in it, and so is done here: a model that
+    learned from pseudonyms gets pseudonyms. Values that went through it already stay as they are.
+    """
 
     name: str
     kind: Kind
     nullable: bool = True
     categories: frozenset[str] | None = None
+    policy: privacy.Policy | None = None
 
     def wanted(self) -> str:
         """Return what its values must be, in words."""
@@ -89,12 +96,14 @@ class Column:
             if self.nullable:
                 return None if (np.abs(numbers) > LARGEST).any() else numbers
             return numbers if (np.abs(numbers) <= LARGEST).all() else None
-        if self.kind == "text" and found <= {str}:
+        if self.kind == "text" and self.policy in (None, "keep") and found <= {str}:
             known = [value for value in values if value is not None]
             if self.categories is not None:
                 fits = self.categories.issuperset(known)
             else:
                 fits = _is_unicode("".join(known))
+            if self.categories is None and self.policy is None:
+                values = [value and privacy.redact_text(value) for value in values]
             return np.array(values, dtype=object) if fits else None
         if self.kind == "boolean" and found <= {bool}:
             return np.array(values, dtype=object)
@@ -137,10 +146,22 @@ class Column:
     def _text(
         self, values: pd.Series, missing: np.ndarray, typed: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        array = values.astype(object).where(~missing, None).to_numpy(object)
-        if isinstance(values.dtype, pd.StringDtype):
-            return array, np.ones(len(array), dtype=bool)
-        return array, np.array([isinstance(v, str) and _is_unicode(v) for v in array], dtype=bool)
+        fits = np.ones(len(values), dtype=bool)
+        if not isinstance(values.dtype, pd.StringDtype):
+            # Of a person a number may be known, which as a pseudonym is text.
+            known = (str, int, float) if self.policy == "pseudonymise" else (str,)
+            fits = np.array([type(v) in known and _is_unicode(str(v)) for v in values], dtype=bool)
+            values = values.astype(object).where(fits, None)
+        if self.policy in ("mask", "pseudonymise") or (self.policy or self.categories) is None:
+            values = self._protected(values)
+        return values.astype(object).where(values.notna(), None).to_numpy(object), fits
+
+    def _protected(self, values: pd.Series) -> pd.Series:
+        """Return text as preparation would have written it."""
+        policies = {self.name: self.policy} if self.policy else {}
+        table, _ = privacy.protect(values.astype("str").to_frame(self.name), policies)
+        done = values.astype("str").str.fullmatch(PSEUDONYM).fillna(False)
+        return table.iloc[:, 0].mask(done, values)
 
     def _boolean(
         self, values: pd.Series, missing: np.ndarray, typed: bool
@@ -264,7 +285,9 @@ class Contract:
         raise RefusalError(kind, f"row {row}: {_sentence(column, kind)}", column=column.name)
 
 
-def learn(X: pd.DataFrame, model: Pipeline) -> dict[str, Any]:
+def learn(
+    X: pd.DataFrame, model: Pipeline, policies: Mapping[str, privacy.Policy] = MappingProxyType({})
+) -> dict[str, Any]:
     """Return what serving has to know of the columns that a model was trained on, for JSON.
 
     Text columns with few values are refused others in serving, as a mistyped one would be taken
@@ -275,6 +298,8 @@ def learn(X: pd.DataFrame, model: Pipeline) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in X.columns:
         columns[name] = {"nullable": bool(X[name].isna().any())}
+        if name in policies:
+            columns[name]["policy"] = policies[name]
         values = X[name].dropna().unique()
         if name in narrow and all(isinstance(value, str) for value in values):
             columns[name]["categories"] = sorted(values)
@@ -305,6 +330,7 @@ def of_model(model: Model) -> Contract:
                 KINDS[type_name],
                 told.get("nullable", True),
                 None if categories is None else frozenset(categories),
+                told.get("policy"),
             )
         )
     return Contract(tuple(columns))

@@ -43,6 +43,7 @@ def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
     _require_model(settings, served)
     serving = settings.serving.model_copy(update=dict(given))
+    settings = settings.model_copy(update={"serving": serving})
     listening = _listen(serving.host, serving.port)
     config = uvicorn.Config(
         partial(_application, settings, served),
@@ -74,7 +75,8 @@ def _application(settings: Settings, served: Reference) -> object:
     privacy.configure(settings.privacy.fields, settings.privacy.keep)
     from .app import Application  # late: it counts where the environment says by now
 
-    return Application(settings, served)
+    several = settings.serving.workers > 1
+    return Application(settings, served, os.getppid() if several else None)
 
 
 def _require_model(settings: Settings, served: Reference) -> None:

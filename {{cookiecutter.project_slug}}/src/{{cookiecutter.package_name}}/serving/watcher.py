@@ -88,8 +88,7 @@ class Watcher(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Look until `end` is called."""
-        self.look()
+        """Look again and again until `end` is called."""
         while not self._ended.wait(self._settings.serving.poll_seconds):
             if not (self._reference.pinned and self.model):
                 self.look()
