@@ -316,8 +316,6 @@ def swap(bench: Bench) -> None:
         with bench.moving("swapped", every=1) as served:
             values = ("serving.poll_seconds=0.2", f"serving.workers={workers}")
             with bench.ours(served, NEVER, *values) as ours:
-                while ours.get("/metrics").count("\nserving_model_loaded{") + 1 < workers:
-                    time.sleep(0.1)
                 found = ours.load(requests, 16, LONG * bench.seconds).result()
                 switched = ours.log.read_text().count(", before it ")
         rows.append([f"{workers} worker(s)", *outcome(found), f"{switched / workers:.1f}"])
@@ -424,7 +422,7 @@ def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [part.__name__ for part in PARTS]
-    parser.add_argument("parts", nargs="*", choices=[*names, []], help="all by default")
+    parser.add_argument("parts", nargs="*", choices=[*names, []], metavar="|".join(names))
     parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--seconds", type=float, default=3, help="of a round")
     parser.add_argument("--repeats", type=int, default=3)

@@ -106,7 +106,7 @@ def test_a_server_that_is_down_is_reported_soon(
 
 
 def test_a_version_that_does_not_exist_is_named(project: Path) -> None:
-    assert "train one first" in run(cli.app, ["evaluate"]).stderr
+    assert "has no version 'challenger'; it has none yet" in run(cli.app, ["evaluate"]).stderr
     assert run(cli.app, ["run"]).exit_code == 0
     assert (
         "has no version '7'; it has the versions 1"

@@ -200,6 +200,17 @@ def test_a_file_that_cannot_be_read_is_refused(body: bytes, kind: str, fault: st
     assert refused.value.kind == fault
 
 
+@pytest.mark.parametrize(("rows", "note"), [(3_000_000, "x"), (1000, "x" * 100_000)])
+def test_a_small_file_that_stands_for_a_large_table_is_refused(rows: int, note: str) -> None:
+    table = pd.DataFrame([GOOD]).assign(note=note, seen=pd.Timestamp("2024-01-01"))
+    parquet = io.BytesIO()
+    table.loc[table.index.repeat(rows)].to_parquet(parquet, index=False, compression="zstd")
+    assert len(parquet.getvalue()) < 1_000_000
+    with pytest.raises(RefusalError, match="too large a table") as refused:
+        protocol.read(parquet.getvalue(), protocol.PARQUET, COLUMNS)
+    assert refused.value.status == 413
+
+
 def test_numbers_that_are_text_in_csv_are_read_and_others_refused() -> None:
     head = "size,count,colour,note,active,seen\n"
     found = protocol.read((head + ",1e3,,NA,TRUE,\n").encode(), protocol.CSV, COLUMNS)

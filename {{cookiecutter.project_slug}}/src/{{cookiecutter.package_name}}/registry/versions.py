@@ -108,7 +108,7 @@ def find(name: str, which: str = CHALLENGER) -> Version:
         if error.error_code not in (*ABSENT, "PERMISSION_DENIED"):  # which is also said of no model
             raise
     known = [made.version for made in reversed(every(client, name))]
-    listing = f"it has the versions {', '.join(map(str, known))}" if known else "train one first"
+    listing = f"it has the versions {', '.join(map(str, known))}" if known else "it has none yet"
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
 

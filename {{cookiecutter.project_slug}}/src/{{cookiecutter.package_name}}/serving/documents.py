@@ -17,6 +17,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "boolean": {"type": "boolean"},
     "date": {"type": "string", "pattern": r"^(19|20)\d{2}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$"},
 }
+NEEDY = ("/health", "/version")  # of a model
 GETS = {
     "/ping": "Whether the process lives.",
     "/health": "Whether a model is loaded; what was refused, and whether the registry answers.",
@@ -50,9 +51,6 @@ def openapi(model: ServedModel | None) -> dict[str, Any]:
             },
         },
     }
-
-
-NEEDY = ("/health", "/version")
 
 
 def page(model: ServedModel | None) -> str:

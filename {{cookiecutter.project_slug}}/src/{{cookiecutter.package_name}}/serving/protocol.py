@@ -15,10 +15,13 @@ import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .contract import Columns, Contract, RefusalError
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
+INFLATED = 20  # times its own size that the table of a Parquet file may have, and
+PARQUET_ROWS = 64  # rows of it that are decoded before the next look
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -38,7 +41,7 @@ def read(body: bytes, content_type: str, contract: Contract) -> Columns:
     elif kind == CSV:
         columns = contract.read_text(_read_csv(body, contract))
     elif kind == PARQUET:
-        columns = contract.read_table(_read_parquet(body))
+        columns = contract.read_table(_read_parquet(body, contract))
     else:
         raise RefusalError("content_type", f"Content-Type must be {JSON}, {CSV} or {PARQUET}", 415)
     if not rows(columns):
@@ -151,9 +154,23 @@ def _read_csv(body: bytes, contract: Contract) -> pd.DataFrame:
     return table.set_axis(table.iloc[0], axis=1).iloc[1:].reset_index(drop=True)
 
 
-def _read_parquet(body: bytes) -> pd.DataFrame:
+def _read_parquet(body: bytes, contract: Contract) -> pd.DataFrame:
+    """Return the table; a small file can stand for a very large one, which is refused."""
+    too_large = RefusalError("too_large", "the Parquet file stands for too large a table", 413)
+    most, size, batches = INFLATED * max(len(body), 100_000), 0, []
     try:
-        return pd.read_parquet(io.BytesIO(body))
+        with pq.ParquetFile(io.BytesIO(body), pre_buffer=False) as file:
+            contract.require_names(file.schema_arrow.names)
+            groups = (file.metadata.row_group(n) for n in range(file.num_row_groups))
+            told = sum(group.total_byte_size for group in groups)
+            if file.metadata.num_rows > len(body) or told > most:
+                raise too_large
+            for batch in file.iter_batches(PARQUET_ROWS):
+                size += batch.nbytes
+                if size > most:
+                    raise too_large
+                batches.append(batch)
+            return pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
     except (OSError, ValueError, pa.ArrowException) as error:
         del error
         raise RefusalError("parquet", "the body is not a Parquet file") from None

@@ -85,7 +85,9 @@ def _require_model(settings: Settings, served: Reference) -> None:
         store.connect(settings)
         versions.find(served.name, served.which)
         return
-    except (store.StoreError, MlflowException, versions.RegistryError) as error:
+    except versions.RegistryError as error:
+        raise ServingError(f"{error}; promote a version, or name another with --model") from None
+    except (store.StoreError, MlflowException) as error:
         problem = store.complaint(error) if isinstance(error, MlflowException) else str(error)
     try:
         copies.last(served.folder(settings))

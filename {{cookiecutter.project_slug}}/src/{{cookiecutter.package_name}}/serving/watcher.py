@@ -103,6 +103,10 @@ class Watcher(threading.Thread):
             self._client = self._client or store.connect(self._settings)
             version = versions.find(self._reference.name, self._reference.which)
             self.registry_problem = ""
+        except versions.RegistryError as error:  # it answers: there is no such version
+            self.registry_problem = str(error)
+            self._say(self.registry_problem)
+            return
         except Exception as error:  # noqa: BLE001  whatever is wrong there must not end the serving
             self.registry_problem = _one_line(error)
             self._say(f"the registry does not answer: {self.registry_problem}")
