@@ -112,7 +112,8 @@ class Bench:
         self.python = Load.python = common.project_python(self.project, given)
         if given is None:  # Valkey and what makes hostile bodies
             install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python"]
-            common.run([*install, self.python, "-r", "requirements-dev.txt"], self.project)
+            packages = ["-r", "requirements-dev.txt", "schemathesis>=4.32"]
+            common.run([*install, self.python, *packages], self.project)
         store = f"sqlite:///{self.project / 'mlflow.db'}"
         path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"  # MLflow runs uvicorn
         self.variables = {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": store, "PATH": path}

@@ -40,6 +40,7 @@ from {{ cookiecutter.package_name }}.serving import (
 from {{ cookiecutter.package_name }}.serving import (
     server as server_module,
 )
+from {{ cookiecutter.package_name }}.serving.cache import CacheError
 
 MODEL = "example"
 ROW = {"size": 50.0, "count": 3, "colour": "red", "active": True}
@@ -388,11 +389,15 @@ def test_what_cannot_be_served_is_said_and_the_command_ends(
         server_module.serve(settings, "models:/example/99", {})
     with pytest.raises(versions.RegistryError, match="a model is named as models:/NAME@ALIAS"):
         server_module.serve(settings, "models:/a/b/c", {})
+    with monkeypatch.context() as wrong:
+        wrong.setenv("REDIS_URL", "nowhere:secret@6379")
+        with pytest.raises(CacheError, match="REDIS_URL is no address"):
+            server_module.serve(settings, f"models:/{MODEL}/1", {})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(server_module.ServingError, match=f"127.0.0.1:{port}: Address already"):
             server_module.serve(settings, f"models:/{MODEL}/1", {"port": port})
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as unused:
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody)

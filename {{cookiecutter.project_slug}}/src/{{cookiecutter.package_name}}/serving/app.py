@@ -25,6 +25,7 @@ import orjson
 from fastapi import FastAPI, Response
 from mlflow.pyfunc import scoring_server
 
+from .. import privacy
 from ..settings import Settings
 from ..tracking import utc_now
 from . import cache, documents, inference_log, protocol, telemetry
@@ -94,7 +95,7 @@ class Application:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if REQUEST_ID.fullmatch(given) else random.randbytes(16).hex()
         line: dict[str, Any] = {"time": utc_now(), "request_id": request_id}
-        line |= {"method": scope["method"], "path": scope["path"][:200]}
+        line |= {"method": scope["method"], "path": privacy.redact_text(scope["path"][:200])}
 
         async def reply(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

@@ -19,7 +19,7 @@ from .. import privacy
 from ..registry import versions
 from ..settings import Settings
 from ..tracking import store
-from . import copies
+from . import cache, copies
 from .watcher import Reference, reference
 
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most proxies, so that it is they who close
@@ -37,6 +37,7 @@ def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
     ``given`` goes before `Serving`'s host, port and number of workers.
 
     Raises:
+        CacheError: REDIS_URL is no address.
         ServingError: the port is taken, or there is no model and no copy of one.
     """
     served = reference(model, settings.project.name)
@@ -44,11 +45,13 @@ def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
     _require_model(settings, served)
     serving = settings.serving.model_copy(update=dict(given))
     settings = settings.model_copy(update={"serving": serving})
+    cache.open_store(serving.cache)  # which says now what is wrong with its address
     listening = _listen(serving.host, serving.port)
     config = uvicorn.Config(
         partial(_application, settings, served),
         factory=True,
         lifespan="on",
+        ws="none",
         workers=serving.workers,
         log_config=None,
         log_level="warning",

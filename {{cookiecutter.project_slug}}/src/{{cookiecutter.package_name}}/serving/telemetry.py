@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,5 +99,6 @@ class AccessLog:
         """Write what waits."""
         if self._lines:
             lines, self._lines = self._lines, []
-            sys.stdout.buffer.write(b"".join(lines))
-            sys.stdout.buffer.flush()
+            with suppress(OSError):  # a full disk, or nobody reads any more: no request may fail
+                sys.stdout.buffer.write(b"".join(lines))
+                sys.stdout.buffer.flush()
