@@ -254,5 +254,22 @@ def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Return a port that no other test session on this machine is about to use.
+
+    A server takes seconds to listen; until this process ends, its UDP port of the same number says
+    that the port is taken.
+    """
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = int(listening.getsockname()[1])
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
+
+
+_claims: list[socket.socket] = []

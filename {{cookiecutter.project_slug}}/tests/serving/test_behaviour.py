@@ -54,9 +54,10 @@ def test_the_company_of_a_row_does_not_matter(service: Service) -> None:
         "rows in reverse": service.ask(rows[::-1])[::-1],
         "rows in a large batch": service.ask(rows * times)[-len(rows) :],
     }.items():
-        same = map(
-            lambda one, other: behaviour.equal(one, other, TOLERANCE * largest), expected, got
-        )
+        same = [
+            behaviour.equal(one, other, TOLERANCE * largest)
+            for one, other in zip(expected, got, strict=True)
+        ]
         require(all(same), f"{what}: expected {expected}, got {got}")
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from sklearn.pipeline import Pipeline
 
 from ..estimators import Predictions
 from .preparation import Preparation
-
-Batch = TypeVar("Batch")
 
 TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions
 TIE = 1e-6  # the two largest probabilities of a row are the same
@@ -111,8 +109,8 @@ def trial_rows(
 
 
 def measure(
-    predict: Callable[[Batch], object],
-    batch: Callable[[np.ndarray], Batch],
+    predict: Callable[[Any], object],
+    batch: Callable[[np.ndarray], Any],
     rows: int,
     size: int,
     load_seconds: float,
