@@ -81,7 +81,8 @@ def run(settings: Settings, manifest: Manifest) -> Trained:
         version = versions.register_challenger(model, settings.project.name, tags)
         recording.set_tags({"model_version": str(version)})
         if settings.serving.optimize:
-            optimization.optimize_model_for_serving(settings, version, unseen)
+            report = optimization.optimize_model_for_serving(settings, version, unseen)
+            recording.set_tags({"serving": report.reason})
         lineage.track_data_lineage(
             {name: table.facts() for name, table in read.items()},
             [
