@@ -24,7 +24,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
-from servers import Served, Serving
+from servers import Served, Serving, wait_until
 
 import {{ cookiecutter.package_name }}.data_preparation as preparation
 import {{ cookiecutter.package_name }}.model_training as training
@@ -184,9 +184,10 @@ def change_versions_under_load(
     for number in (other, "1", other, "1", other):
         point(client, number)
         time.sleep(1)
-    for _ in range(20):  # whichever worker answers
-        server.wait(lambda health: health["version"] == f"{MODEL}/{other}")
-    ended.set()
+    try:
+        wait_until(lambda: set(figures(server, "serving_model_version")) == {float(other)})
+    finally:
+        ended.set()
     for thread in threads:
         thread.join()
     assert not wrong

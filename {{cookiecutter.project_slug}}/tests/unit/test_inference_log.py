@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from servers import wait_until
 
 import {{ cookiecutter.package_name }}.settings as config
 from {{ cookiecutter.package_name }}.serving import (
@@ -51,13 +50,6 @@ def kept(folder: Path, *requests: tuple[dict[str, np.ndarray], list[object], str
     log.close()
     assert (log.written, log.errors) == (sum(len(predictions) for _, predictions, _ in requests), 0)
     return inference_log.read(folder)
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_a_row_for_each_predicted_row(tmp_path: Path) -> None:

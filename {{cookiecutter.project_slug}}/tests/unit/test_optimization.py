@@ -195,6 +195,22 @@ def test_what_cannot_be_converted_answers_from_arrays(
     np.testing.assert_array_equal(copy.predict(arrays(rows)), pipeline.predict(rows))
 
 
+@pytest.mark.parametrize("name", ["RandomForestRegressor", "GradientBoostingRegressor"])
+def test_a_large_forest_is_not_converted(
+    name: str,
+    X: pd.DataFrame,
+    table: pd.DataFrame,
+    choose: Callable[[Pipeline], tuple[Report, Optimized]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipeline = fit(f"ensemble.{name}", {"n_estimators": 5}, X, table["price"])
+    nodes = sum(tree.tree_.node_count for tree in np.ravel(pipeline[-1].estimators_))
+    monkeypatch.setattr(optimization, "MOST_NODES", nodes - 1)
+    report, copy = choose(pipeline)
+    assert (report.winner, copy.format) == ("arrays", "arrays")
+    assert f"converting {nodes:,} nodes of trees to ONNX takes too long" in report.reason
+
+
 def test_a_pipeline_with_another_step_stays(tmp_path: Path, table: pd.DataFrame) -> None:
     X, y = table[["count"]].astype(float), table["label"]
     pipeline = Pipeline([("prepare", MinMaxScaler()), ("estimator", RandomForestClassifier(5))])

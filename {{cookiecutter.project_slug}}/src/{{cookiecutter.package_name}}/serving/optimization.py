@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PRECISIONS = (np.float32, np.float64)  # in this order: trees round their features to the first
+MOST_NODES = 200_000  # of all trees: converting as many takes 4 s, four times as many 30 s
 LIBRARIES = ("onnxruntime", "skl2onnx", "scikit-learn", "skops")
 
 
@@ -147,6 +148,10 @@ def _convert(
     Raises:
         OptimizationError: why there is none.
     """
+    if (nodes := _tree_nodes(pipeline[-1])) > MOST_NODES:
+        raise OptimizationError(
+            f"converting {nodes:,} nodes of trees to ONNX takes too long (at most {MOST_NODES:,})"
+        )
     reasons = []
     for precision in PRECISIONS:
         try:
@@ -159,6 +164,14 @@ def _convert(
             words = shorten(privacy.redact_text(f"{type(error).__name__}: {error}"), 120)
             reasons.append(f"{type(pipeline[-1]).__name__} cannot be converted to ONNX: {words}")
     raise OptimizationError(reasons[0])
+
+
+def _tree_nodes(estimator: Any) -> int:
+    """Return how many nodes the trees of an ensemble have together; 0 if it has none."""
+    if hasattr(estimator, "tree_"):
+        return int(estimator.tree_.node_count)
+    members = getattr(estimator, "estimators_", [])  # a table of them in gradient boosting
+    return sum(map(_tree_nodes, members.ravel() if hasattr(members, "ravel") else members))
 
 
 def _export(estimator: Any, width: int, precision: type) -> ModelProto:
