@@ -359,7 +359,7 @@ def test_a_full_disk_leaves_the_last_version(
 def test_telemetry_is_off(pipeline_project: Path, project_python: Path, home: Path) -> None:
     # ONNX Runtime, by which the pipeline has predicted, notes an id of the machine first.
     assert list((pipeline_project / "mlruns").rglob("*.onnx"))
-    assert not list(home.rglob("*onnxruntime*"))
+    assert not list(home.rglob(".onnxruntime"))
     code = (
         "import my_ml_project; from mlflow.telemetry.utils import is_telemetry_disabled;"
         "print(is_telemetry_disabled())"
