@@ -43,9 +43,8 @@ class Server:
         self._command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         self._command += ["--port", str(port), "--workers", "1", "--backend-store-uri", backend]
         self._command += ["--artifacts-destination", self.artifacts.as_uri()]
-        theirs = ("MLFLOW_", "PYTHONDONTWRITEBYTECODE")  # without .pyc it starts half as fast
         self._environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(theirs)},
+            **_inherited("MLFLOW_"),
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
@@ -156,13 +155,11 @@ class Serving:
     def __init__(self, folder: Path, log: Path, *arguments: str, **variables: str) -> None:
         """Start it; its log is the file ``log``, its standard output ``log`` with ``.out``."""
         package = str(layers.__package__)
-        environment = dict(os.environ)
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # without .pyc it starts half as fast
         self.log, self.out = log, log.with_suffix(".out")
         with self.log.open("ab") as err, self.out.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", package, "serve", "--port", "0", *arguments],
-                env={**environment, layers.ROOT: str(folder), **variables},
+                env={**_inherited(), layers.ROOT: str(folder), **variables},
                 stdout=out,
                 stderr=err,
             )
@@ -211,9 +208,9 @@ class Serving:
             raise
 
 
-def wait_until(true: Callable[[], bool]) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
     """Wait until something is true, which takes a moment."""
-    end = time.monotonic() + START
+    end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -261,6 +258,12 @@ def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
     finally:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+
+
+def _inherited(*without: str) -> dict[str, str]:
+    """Return the variables of this process but for those that begin with one of some words."""
+    theirs = (*without, "PYTHONDONTWRITEBYTECODE")  # without .pyc a server starts half as fast
+    return {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
 
 
 def _free_port() -> int:

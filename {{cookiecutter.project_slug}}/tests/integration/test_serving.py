@@ -24,7 +24,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
-from servers import Served, Serving, wait_until
+from servers import START, Served, Serving, wait_until
 
 import {{ cookiecutter.package_name }}.data_preparation as preparation
 import {{ cookiecutter.package_name }}.model_training as training
@@ -185,7 +185,7 @@ def change_versions_under_load(
         point(client, number)
         time.sleep(1)
     try:
-        wait_until(lambda: set(figures(server, "serving_model_version")) == {float(other)})
+        wait_until(lambda: set(figures(server, "serving_model_version")) == {float(other)}, START)
     finally:
         ended.set()
     for thread in threads:
