@@ -8,7 +8,7 @@ import pytest
 from conftest import TEMPLATE
 
 PACKAGE = TEMPLATE / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}"
-STAGES = {"data_preparation", "model_training", "model_evaluation"}
+STAGES = {"data_preparation", "model_training", "model_evaluation", "model_deployment"}
 # From the top floor to the ground; a folder stands for all modules in it.
 FLOORS = (
     {"__main__"},

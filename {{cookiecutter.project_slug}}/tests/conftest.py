@@ -23,6 +23,15 @@ from {{ cookiecutter.package_name }}.tracking import store
 ROWS = 240
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_on_github() -> Iterator[None]:
+    """Keep GitHub Actions, where these tests run as well, out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the developer's own server and settings out of the tests."""

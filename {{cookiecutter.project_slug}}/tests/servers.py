@@ -231,7 +231,7 @@ def mlflow_server(
     SQLite in ``folder``: a copy of ``store``, an empty one with its tables, which saves a second.
     """
     with _database(folder, backend, store) as uri:
-        server = Server(folder, uri, accounts, port or _free_port())
+        server = Server(folder, uri, accounts, port or free_port())
         try:
             server.start()
             yield server
@@ -266,7 +266,7 @@ def _inherited(*without: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return a port that no other test session on this machine is about to use.
 
     A server takes seconds to listen; until this process ends, its UDP port of the same number says

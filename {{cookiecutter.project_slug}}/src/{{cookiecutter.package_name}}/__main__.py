@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -85,8 +85,11 @@ def command(group: typer.Typer = app, name: str | None = None) -> Callable[[Acti
 def run(settings: Settings) -> None:
     """Run the whole pipeline: prepare, train, evaluate."""
     from . import pipeline
+    from .tracking import github
 
-    pipeline.run(settings, console).require_passed()
+    evaluated = pipeline.run(settings, console)
+    github.write_output("version", str(evaluated.version))
+    evaluated.require_passed()
 
 
 @command()
@@ -128,12 +131,25 @@ def evaluate(
 
 
 @command()
-def approve(settings: Settings, model: Model, reason: Reason) -> None:
+def approve(
+    settings: Settings,
+    model: Model,
+    reason: Reason,
+    reviewed_in: Annotated[
+        str,
+        typer.Option(
+            help="In GitHub Actions: record who let this job into that environment.",
+            metavar="ENVIRONMENT",
+        ),
+    ] = "",
+) -> None:
     """Record that you approve a version, on the evidence there is now."""
     from .registry import approval
 
     version = _version(settings, model)
-    record = approval.approve_model(version.name, version.number, reason, settings)
+    record = approval.approve_model(
+        version.name, version.number, reason, settings, reviewed_in=reviewed_in
+    )
     _say(f"{version} {record.state()}")
 
 
@@ -176,6 +192,54 @@ def promote(
 
 
 @command()
+def stage(settings: Settings, model: Model = "") -> None:
+    """Run the serving tests against a version on a staging server; nothing is promoted."""
+    from . import model_deployment
+
+    version = _version(settings, model)
+    _say(f"staging  {model_deployment.stage(settings, version, console)}")
+
+
+@command()
+def deploy(settings: Settings, model: Model = "") -> None:
+    """Bring an approved version to production, through staging and its tests; or roll back."""
+    from . import model_deployment
+
+    version = _version(settings, model)
+    done = model_deployment.deploy_model_pipeline(version.name, version.number, settings, console)
+    _say(f"{version} is in production, as {done.champion}")
+    _say(f"deployment  {done.address}")
+
+
+@command()
+def rollback(settings: Settings, reason: Reason) -> None:
+    """Make the former champion the champion again, and see that production follows."""
+    from . import model_deployment
+
+    done = model_deployment.rollback(settings, reason, console)
+    _say(f"{done} is the champion")
+
+
+@command()
+def deployments(settings: Settings) -> None:
+    """List deployments and rollbacks, newest first."""
+    from . import model_deployment
+    from .tracking import store
+
+    rows = model_deployment.history(store.connect(settings), settings)
+    _table(["when (UTC)", "what", "version", "who", "seconds", "result"], rows)
+
+
+@command()
+def undeploy(settings: Settings) -> None:
+    """End the production server that `deploy` started on this machine."""
+    from .serving.process import LocalProduction
+
+    ended = LocalProduction(settings).stop()
+    _say("the production server has ended" if ended else "no production server runs here")
+
+
+@command()
 def serve(
     settings: Settings,
     model: Annotated[
@@ -184,14 +248,26 @@ def serve(
     host: Annotated[str, typer.Option(help="serving.host otherwise.")] = "",
     port: Annotated[int | None, typer.Option(help="serving.port otherwise; 0: a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="serving.workers otherwise.")] = None,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a model over HTTP as MLflow does, and follow its alias."""
     # One row wants one thread; OpenMP reads this when scikit-learn is imported.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from .serving import server
 
-    given = {"host": host or None, "port": port, "workers": workers}
+    given = {"host": host or None, "port": port, "workers": workers, "parent": parent}
     server.serve(settings, model, {key: value for key, value in given.items() if value is not None})
+
+
+@command()
+def manifests(
+    settings: Settings,
+    target: Annotated[Literal["docker", "kubernetes"], typer.Argument(help="Who runs the image.")],
+) -> None:
+    """Print what runs the server in a container: a Compose file, or objects of Kubernetes."""
+    from .serving import manifests
+
+    typer.echo(manifests.manifest(settings, target), nl=False)
 
 
 @command()
@@ -351,6 +427,28 @@ def show_history(settings: Settings) -> None:
     events = promotion.history(store.connect(settings), settings)
     rows = [[e.when, e.action, e.version, e.who, e.result] for e in events]
     _table(["when (UTC)", "what", "version", "who", "result"], rows)
+
+
+@command()
+def summary(
+    settings: Settings,
+    model: Model = "",
+    champion: Annotated[
+        bool, typer.Option("--champion", help="The champion as JSON instead, for --beside.")
+    ] = False,
+    beside: Annotated[
+        Path | None, typer.Option(help="Compare with this champion, of another store.")
+    ] = None,
+) -> None:
+    """Print a version's evaluation beside the champion's, in Markdown, such as for GitHub."""
+    from .registry import summary as summaries
+    from .tracking import store
+
+    if champion:
+        _json(summaries.champion(store.connect(settings), settings))
+        return
+    version = _version(settings, model)
+    typer.echo(summaries.summarize(store.connect(settings), settings, version, beside))
 
 
 @command(approval_app)

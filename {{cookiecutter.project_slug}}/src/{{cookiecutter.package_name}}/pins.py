@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,22 @@ def read_pins(path: Path) -> list[str]:
     """Return the requirement lines of a lock file, comments and options left out."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith(("#", "-"))]
+
+
+def differences(root: Path) -> list[str]:
+    """Return what is installed otherwise here than requirements.txt has it, and the remedy."""
+    from packaging.requirements import Requirement  # installed, where there is something to compare
+
+    wrong = []
+    for pin in map(Requirement, read_pins(root / RUN_LOCK)):
+        if pin.marker is None or pin.marker.evaluate():
+            try:
+                found = metadata.version(pin.name)
+            except metadata.PackageNotFoundError:
+                found = "absent"
+            if found == "absent" or not pin.specifier.contains(found, prereleases=True):
+                wrong.append(f"{pin.name} is {found} here, pinned is {pin.specifier}")
+    return [f"{each}; run `make setup`" for each in wrong]
 
 
 def python_version(root: Path) -> str:

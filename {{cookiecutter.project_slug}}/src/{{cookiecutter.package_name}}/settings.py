@@ -246,6 +246,56 @@ class Serving(Section):
     log: InferenceLog = InferenceLog()
 
 
+class Canary(Section):
+    """A share of production's requests that a version answers before it is promoted; 0: none."""
+
+    share: float = Field(default=0, ge=0, le=0.5)
+    seconds: float = Field(default=60, gt=0)
+    min_requests: int = Field(default=50, ge=1)
+    max_slowdown: float = Field(default=2, ge=1)
+
+
+class Watch(Section):
+    """How long production is watched after a change, and what makes it go back."""
+
+    seconds: float = Field(default=30, ge=0)
+    max_error_rate: float = Field(default=0.01, ge=0, le=1)
+    max_latency_ms: float = Field(default=500, gt=0)
+
+
+class Deployment(Section):
+    """Who runs production, where it answers, and how long each step may take."""
+
+    target: Literal["local", "docker", "kubernetes"] = "local"
+    url: str = ""
+    tests: Path = Path("tests/serving")
+    ready_seconds: int = Field(default=120, ge=1)
+    test_seconds: int = Field(default=900, ge=1)
+    switch_seconds: int = Field(default=60, ge=1)
+    watch: Watch = Watch()
+    canary: Canary = Canary()
+    image: str = Field(default="serving:latest", pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$")
+    replicas: int = Field(default=2, ge=1)
+    cpu: float = Field(default=1, ge=0.1)
+    memory: str = Field(default="1Gi", pattern=r"^[1-9]\d*[MG]i$")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.password:
+            raise ValueError("holds a password; production is asked without one")
+        if url and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("is no address; write it as https://serving.example.com")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.target != "local" and not self.url:
+            raise ValueError(f"`url`: say where production answers; {self.target} runs it")
+        return self
+
+
 class Settings(BaseSettings):
     """The effective configuration; make one with `load_settings`."""
 
@@ -260,6 +310,7 @@ class Settings(BaseSettings):
     evaluation: Evaluation = Evaluation()
     approval: Approval = Approval()
     serving: Serving = Serving()
+    deployment: Deployment = Deployment()
 
     _environment: str = PrivateAttr(DEFAULT_ENVIRONMENT)
     _root: Path = PrivateAttr()

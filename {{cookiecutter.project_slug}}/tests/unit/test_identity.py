@@ -129,7 +129,14 @@ def test_a_server_that_is_down_is_an_error(repository: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "who", [ANN, Identity(), Identity(user="root"), Identity(email="ann@example.com")]
+    "who",
+    [
+        ANN,
+        Identity(),
+        Identity(user="root"),
+        Identity(email="ann@example.com"),
+        Identity(account="robot", user="runner", github="ann"),
+    ],
 )
 def test_tags_and_records_remember_who(who: Identity) -> None:
     assert Identity.from_tags({"email": "eve@example.com", **who.tags()}) == who
@@ -155,5 +162,32 @@ def test_tags_and_records_remember_who(who: Identity) -> None:
 )
 def test_same_person(other: Identity, same: str) -> None:
     for said in (identity.same_person(ANN, other), identity.same_person(other, ANN)):
+        assert same.casefold() in said.casefold()
+        assert bool(said) == bool(same)
+
+
+PUSHED = Identity(account="trainer", user="runner", github="Ann")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "other", "same"),
+    [
+        (PUSHED, Identity(github="ann"), "both are ann on GitHub"),
+        (PUSHED, Identity(github="ben"), ""),
+        (PUSHED, Identity(account="deployer", user="runner", github="ben"), ""),
+        (PUSHED, Identity(account="ben", user="laptop"), ""),
+        # She decides by hand, under the account that is named like her login.
+        (PUSHED, Identity(account="ann", user="laptop"), "both are ann on GitHub"),
+        # Somebody who pretends to work on GitHub is still the account.
+        (PUSHED, Identity(account="trainer", github="ben"), "both are the account trainer"),
+        # Without accounts, a robot's machine tells nobody apart, and makes nobody the same.
+        (Identity(user="runner", github="ann"), Identity(user="runner", github="ben"), ""),
+        (Identity(user="runner", github="ann"), Identity(user="laptop"), "nothing is known"),
+    ],
+)
+def test_on_github_who_started_or_reviewed_a_workflow_is_the_person(
+    trainer: Identity, other: Identity, same: str
+) -> None:
+    for said in (identity.same_person(trainer, other), identity.same_person(other, trainer)):
         assert same.casefold() in said.casefold()
         assert bool(said) == bool(same)

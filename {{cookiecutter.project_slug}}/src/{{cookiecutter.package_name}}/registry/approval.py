@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from .. import privacy
 from ..settings import Settings, load_settings
-from ..tracking import experiments, identity, recording, store, utc
+from ..tracking import experiments, github, identity, recording, store, utc
 from ..tracking.identity import Identity
 from . import evidence, model_card, signing, versions
 from .evidence import Evidence
@@ -55,13 +55,28 @@ class Record(BaseModel, frozen=True, extra="forbid"):
         return f"{self.decision} by {self.by} on {self.when}{until}{signed}: {self.why}"
 
 
-def approve_model(name: str, version: int, reason: str, settings: Settings | None = None) -> Record:
+def approve_model(
+    name: str,
+    version: int,
+    reason: str,
+    settings: Settings | None = None,
+    *,
+    reviewed_in: str = "",
+) -> Record:
     """Record that the caller approves a version, on the evidence there is now.
 
+    With ``reviewed_in``, an environment of GitHub, it is who let this job into that. A job has no
+    key to sign with: where approvals are signed, the one that somebody made by hand before is
+    returned.
+
     Raises:
-        ApprovalError: it did not pass its evaluation, or the caller may not approve it.
+        ApprovalError: it did not pass its evaluation, or who approves it may not.
+        GitHubError: GitHub does not say who reviewed the job.
     """
-    return _decide("approved", name, version, reason, settings or load_settings())
+    settings = settings or load_settings()
+    if reviewed_in and signing.load_approvers(settings.root / APPROVERS):
+        return _signed_before(settings, name, version)
+    return _decide("approved", name, version, reason, settings, reviewed_in)
 
 
 def reject_model(name: str, version: int, reason: str, settings: Settings | None = None) -> Record:
@@ -113,10 +128,15 @@ def _decide(
     number: int,
     reason: str,
     settings: Settings,
+    reviewed_in: str = "",
 ) -> Record:
     client = store.connect(settings)
     version = versions.find(name, str(number))
-    who = identity.current(settings.root)
+    if reviewed_in:
+        who, how = _reviewer(client, settings, version, reviewed_in)
+        reason = f"{reason} ({how})" if reason.strip() else ""
+    else:
+        who = identity.current(settings.root)
     why = privacy.redact_text(" ".join(reason.split()))
     rests_on, reasons = evidence.examine(client, settings, version)
     if decision == "approved":
@@ -145,6 +165,38 @@ def _decide(
         if unsigned := list(_unsigned(settings, record)):
             raise ApprovalError(evidence.listed(f"{version} cannot be {decision}", unsigned))
     _write(client, settings, version, record)
+    return record
+
+
+def _reviewer(
+    client: MlflowClient, settings: Settings, version: Version, environment: str
+) -> tuple[Identity, str]:
+    """Return who let this job of GitHub Actions into an environment, and in words how it was."""
+    logins = list(dict.fromkeys(github.reviewers(environment)))
+    if logins:
+        every = [Identity(github=login) for login in logins]
+        # Of several, one who may.
+        allowed = [who for who in every if not list(_four_eyes(client, settings, version, who))]
+        return (allowed or every)[0], f"reviewed in {environment} by {', '.join(logins)}"
+    how = f"nobody reviewed it: the environment {environment} of GitHub requires no review"
+    if settings.approval.four_eyes:
+        remedy = 'protect it with `make protect REVIEWERS="..."`'
+        raise ApprovalError(f"{version} cannot be approved: {how}; {remedy}")
+    return identity.current(settings.root), how
+
+
+def _signed_before(settings: Settings, name: str, number: int) -> Record:
+    client = store.connect(settings)
+    version = versions.find(name, str(number))
+    rests_on, reasons = evidence.examine(client, settings, version)
+    reasons += objections(client, settings, version, rests_on)
+    record = last(client, settings, version)
+    if reasons or record is None:
+        heading = (
+            f"{version}: {APPROVERS} lists who may sign, and a job has no key; let one of them run "
+            f"`approve {version}`, then run this job again"
+        )
+        raise ApprovalError(evidence.listed(heading, reasons))
     return record
 
 

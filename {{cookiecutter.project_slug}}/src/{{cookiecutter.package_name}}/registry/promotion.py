@@ -1,6 +1,7 @@
 """From an approved version to the champion, and the history of how it came to be one."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from .. import privacy
 from ..settings import Settings
-from ..tracking import experiments, identity, recording, store
+from ..tracking import experiments, identity, recording, store, utc_now
 from ..tracking.identity import Identity
 from . import approval, evidence, versions
 from .evidence import Evidence
@@ -22,6 +24,7 @@ SOURCE, PROMOTION, REPLACES, MODEL_DIGEST = (
     "replaces",
     "model_digest",
 )
+ROLLED_BACK = "rolled_back"  # when, and why
 LEASE_SECONDS = 900  # after it a promotion whose process no longer answers blocks no other
 MARGIN_SECONDS = 60  # before its lease is over, a promotion gives up
 
@@ -39,6 +42,15 @@ class Promoted:
 
     champion: Version
     replaced: Version | None
+    address: str
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The version in production that is the champion again, and the one that it replaces."""
+
+    champion: Version | None
+    left: Version
     address: str
 
 
@@ -105,6 +117,69 @@ def promote(settings: Settings, version: Version) -> Promoted:
         return Promoted(copy, replaced, stage.address)
 
 
+def rollback(settings: Settings, reason: str, failed: Version | None = None) -> RolledBack:
+    """Make the version that was the champion before it again; the one left is tagged with why.
+
+    A second rollback goes one further back. Who found out that a version is no good names it as
+    ``failed``: then nothing is done if another is the champion by now, and a version that replaced
+    none leaves none.
+
+    Raises:
+        PromotionError: there is nothing to go back to, or it was rejected since.
+    """
+    why = privacy.redact_text(" ".join(reason.split()))
+    if not why:
+        raise PromotionError("no reason is given; --reason says why")
+    client = store.connect(settings)
+    production = versions.production_name(settings.project.name)
+    left = versions.holder(client, production, CHAMPION)
+    if left is None or (failed and left != failed):
+        now = f"the champion is {left} by now, not {failed}" if left else "there is no champion"
+        raise PromotionError(f"{production}: {now}; nothing was rolled back")
+    target = versions.holder(client, production, PREVIOUS)
+    if target == left:  # a rollback was interrupted
+        target = _replaced_by(client, left)
+    _require_return(client, settings, left, target, failed)
+    with experiments.stage_run(
+        settings,
+        "model-deployment",
+        pipeline_id=left.pipeline_id or None,
+        upstream_run_id=left.run_id,
+    ) as stage:
+        recording.set_author(identity.current(settings.root))
+        recording.set_tags({"action": "rollback", "model_version": str(left), "reason": why})
+        if target is None:
+            client.delete_registered_model_alias(production, CHAMPION)
+        else:
+            client.set_registered_model_alias(production, CHAMPION, str(target.number))
+        recording.set_tags({"production_version": str(target or "")})
+        if target and (before := _replaced_by(client, target)):
+            client.set_registered_model_alias(production, PREVIOUS, str(before.number))
+        else:
+            client.delete_registered_model_alias(production, PREVIOUS)
+        client.set_model_version_tag(
+            production, str(left.number), ROLLED_BACK, f"{utc_now()}: {why}"
+        )
+        return RolledBack(target, left, stage.address)
+
+
+def copy_version(
+    client: MlflowClient, version: Version, production: str, digest: str, tags: dict[str, str]
+) -> Version:
+    """Copy a version whose files have this digest to production, with its tags and ``tags``."""
+    versions.create_model(client, production)
+    made = client.get_model_version(version.name, str(version.number))
+    copied = client.create_model_version(
+        production,
+        str(made.source),
+        made.run_id,
+        {**made.tags, SOURCE: str(version), MODEL_DIGEST: digest, **tags},
+        description=made.description,
+        model_id=version.model_id,
+    )
+    return versions.as_version(copied)
+
+
 def origin(client: MlflowClient, version: Version) -> Version:
     """Return the version that one in production is a copy of; any other is its own.
 
@@ -149,15 +224,17 @@ def require_unchanged(client: MlflowClient, champion: Version, files: Path) -> N
 
 
 def history(client: MlflowClient, settings: Settings) -> list[Event]:
-    """Return decisions and promotions, newest first.
+    """Return decisions, promotions, rollbacks and deployments, newest first.
 
     Whether an interrupted promotion took effect is read off the registry: its copy is the
     champion, or was replaced as one.
     """
     production = versions.production_name(settings.project.name)
     champion = versions.holder(client, production, CHAMPION)
-    replaced = {made.tags.get(REPLACES, "") for made in versions.every(client, production)}
-    took_effect = {*replaced, str(champion)} - {""}
+    copies = versions.every(client, production)
+    replaced = {made.tags.get(REPLACES, "") for made in copies}
+    left = {f"{production}/{made.version}" for made in copies if ROLLED_BACK in made.tags}
+    took_effect = {*replaced, *left, str(champion)} - {""}
     runs = experiments.find_runs(client, settings, "model-deployment")
     return [_event(run, took_effect) for run in runs if "action" in run.data.tags]
 
@@ -165,6 +242,36 @@ def history(client: MlflowClient, settings: Settings) -> list[Event]:
 def _require(version: Version, reasons: list[str]) -> None:
     if reasons:
         raise PromotionError(evidence.listed(f"{version} cannot be promoted", reasons))
+
+
+def _require_return(
+    client: MlflowClient,
+    settings: Settings,
+    left: Version,
+    target: Version | None,
+    failed: Version | None,
+) -> None:
+    """Raise `PromotionError` unless ``target`` may become the champion again."""
+    for made in versions.every(client, left.name):
+        if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
+            what = made.tags.get(SOURCE)
+            raise PromotionError(f"the promotion of {what} is under way; roll back after it")
+    if target is None:
+        if failed:
+            return
+        raise PromotionError(f"{left} replaced no version that is still there; promote another")
+    with suppress(versions.RegistryError):  # what it is a copy of was deleted
+        decision = approval.last(client, settings, origin(client, target))
+        if decision and decision.decision == "rejected":
+            raise PromotionError(f"{target} was {decision.state()}; promote another version")
+
+
+def _replaced_by(client: MlflowClient, version: Version) -> Version | None:
+    """Return the version in whose place one was promoted, if it is still there."""
+    tags = client.get_model_version(version.name, str(version.number)).tags
+    with suppress(versions.RegistryError):
+        return versions.parse(tags[REPLACES], "") if tags.get(REPLACES) else None
+    return None
 
 
 def _claim(
@@ -181,24 +288,8 @@ def _claim(
     holds the lowest number of all that are under way (`_lost`). So the claim has to be there in
     the same request as the copy, which MLflow's ``copy_model_version`` does not offer.
     """
-    versions.create_model(client, production)
-    made = client.get_model_version(version.name, str(version.number))
-    tags = {
-        **made.tags,
-        SOURCE: str(version),
-        PROMOTION: run_id,
-        REPLACES: str(replaced or ""),
-        MODEL_DIGEST: rests_on.model_digest,
-    }
-    copied = client.create_model_version(
-        production,
-        str(made.source),
-        made.run_id,
-        tags,
-        description=made.description,
-        model_id=version.model_id,
-    )
-    return versions.as_version(copied)
+    tags = {PROMOTION: run_id, REPLACES: str(replaced or "")}
+    return copy_version(client, version, production, rests_on.model_digest, tags)
 
 
 def _lost(client: MlflowClient, copy: Version, replaced: Version | None) -> list[str]:
@@ -231,17 +322,20 @@ def _event(run: Run, took_effect: set[str]) -> Event:
         tags["action"],
         tags.get("model_version", ""),
         str(Identity.from_tags(tags)),
-        _result(run, took_effect) if tags["action"] == "promotion" else "",
+        _result(run, took_effect),
     )
 
 
 def _result(run: Run, took_effect: set[str]) -> str:
-    copy = run.data.tags.get("production_version", "")
+    tags = run.data.tags
+    if tags["action"] != "promotion":
+        return tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
+    copy = tags.get("production_version", "")
     if run.info.status == "RUNNING" and copy not in took_effect:
         return "under way"
     if run.info.status == "FINISHED":
         return f"champion as {copy}"
     if copy in took_effect:
         return f"champion as {copy}, interrupted after that"
-    reason = run.data.tags.get("failure_reason", "")
+    reason = tags.get("failure_reason", "")
     return f"not promoted ({run.info.status.lower()}) {reason}".strip()

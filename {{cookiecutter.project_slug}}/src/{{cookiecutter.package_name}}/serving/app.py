@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import random
 import re
-import signal
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +25,7 @@ from mlflow.pyfunc import scoring_server
 
 from .. import privacy
 from ..settings import Settings
-from ..tracking import utc_now
+from ..tracking import utc, utc_now
 from . import cache, documents, inference_log, protocol, telemetry
 from .contract import Columns, RefusalError
 from .model import ServedModel
@@ -48,12 +46,8 @@ log = logging.getLogger(__name__)
 class Application:
     """An ASGI application that serves one reference of the registry."""
 
-    def __init__(self, settings: Settings, reference: Reference, parent: int | None = None) -> None:
-        """Prepare it; the model is loaded when the server starts it (ASGI's lifespan).
-
-        It ends when the process ``parent``, if it has one, is no more.
-        """
-        self._parent = parent
+    def __init__(self, settings: Settings, reference: Reference) -> None:
+        """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
         self._settings = settings
         self._limit = int(settings.serving.max_body_mb * 1e6)
         self._watcher = Watcher(settings, reference, self._switched)
@@ -106,15 +100,18 @@ class Application:
                 line["status"] = message["status"]
             await send(message)
 
+        asked = scope["path"] == "/invocations" and scope["method"] == "POST"
         try:
-            if scope["path"] == "/invocations" and scope["method"] == "POST":
+            if asked:
                 await self._invoke(headers, receive, reply, line, start)
             else:
                 await self._api(scope, receive, reply)
         finally:
             taken = time.perf_counter() - start
-            telemetry.seconds.observe(taken)
-            telemetry.requests.labels(line.get("status", 0)).inc()
+            if asked:
+                telemetry.answered(line.get("status", 0), line.get("version", ""), taken)
+            if "rows" in line:
+                telemetry.batch_rows.observe(line["rows"])
             self._access.add(line | {"ms": round(1000 * taken, 3)})
 
     async def _invoke(
@@ -132,8 +129,8 @@ class Application:
             if model is None:
                 raise RefusalError("not_ready", "no model is loaded yet; see /health", 503)
             kind = headers.get(b"content-type", b"").decode("latin-1")
-            columns, predictions = await self._predict(model, body, kind, line)
-            status, content = 200, protocol.write(predictions)
+            columns, predictions, content = await self._split(model, body, kind, line)
+            status = 200
             answer_headers.append((b"x-model-version", line["version"].encode()))
         except RefusalError as refusal:
             status, content = refusal.status, _problem(refusal, line["request_id"])
@@ -162,23 +159,43 @@ class Application:
                 len(body),
             )
 
+    async def _split(
+        self, model: ServedModel, body: bytes, kind: str, line: dict[str, Any]
+    ) -> tuple[Columns, Any, bytes]:
+        """Let the canary answer its share; the champion answers the rest, and what it cannot."""
+        running = self._watcher.canary
+        if running is None or random.random() >= running[0].share:
+            return await self._predict(model, body, kind, line)
+        candidate, start = running[1], time.perf_counter()
+        try:
+            return await self._predict(candidate, body, kind, line)
+        except RefusalError as refusal:
+            status, problem = refusal.status, refusal.kind
+        except Exception as error:  # noqa: BLE001  no client may lose a request by it
+            status, problem = 500, type(error).__name__
+        taken = time.perf_counter() - start
+        answer = await self._predict(model, body, kind, line)
+        # Only now: what the champion refuses, too, does not speak against the canary.
+        telemetry.answered(status, str(candidate.version), taken)
+        line["canary"] = {"version": str(candidate.version), "error": problem}
+        return answer
+
     async def _predict(
         self, model: ServedModel, body: bytes, kind: str, line: dict[str, Any]
-    ) -> tuple[Columns, Any]:
+    ) -> tuple[Columns, Any, bytes]:
         line["version"] = str(model.version)
         if len(body) > INLINE_BYTES:
             columns = await self._in_thread(protocol.read, body, kind, model.contract)
         else:
             columns = protocol.read(body, kind, model.contract)
-        line["rows"] = count = protocol.rows(columns)
-        telemetry.batch_rows.observe(count)
+        line["rows"] = protocol.rows(columns)
 
         predictions, hits = await cache.cache_model_predictions(
             self._store, model.key, columns, partial(self._run, model)
         )
         if hits:
             line["cache_hits"] = hits
-        return columns, predictions
+        return columns, predictions, protocol.write(predictions)
 
     async def _run(self, model: ServedModel, columns: Columns) -> list[Any]:
         if model.seconds(protocol.rows(columns)) > INLINE_SECONDS:
@@ -221,17 +238,15 @@ class Application:
             await asyncio.sleep(TICK_SECONDS)
             self._tell()
             self._access.flush()
-            if self._parent is not None and os.getppid() != self._parent:
-                log.error("the process that started this worker was killed; so it ends, too")
-                signal.raise_signal(signal.SIGTERM)
 
     def _tell(self) -> None:
-        watcher = self._watcher
+        watcher, canary = self._watcher, self._watcher.canary
         telemetry.tell(
             {
                 "model_loaded": float(watcher.model is not None),
                 "model_version": watcher.model.version.number if watcher.model else 0,
                 "model_refused": float(watcher.refused is not None),
+                "canary_version": canary[0].version.number if canary else 0,
                 "registry_up": float(not watcher.registry_problem),
                 "log_written": self._log.written,
                 "log_dropped": self._log.dropped,
@@ -268,7 +283,16 @@ class Application:
                 "registry": watcher.registry_problem or "ok",
             }
             if watcher.refused:
-                state["refused"] = dict(zip(("version", "reason"), watcher.refused, strict=True))
+                state["refused"] = watcher.refused.told()
+            if running := watcher.canary:
+                canary = running[0]
+                state["canary"] = {
+                    "version": str(canary.version),
+                    "share": canary.share,
+                    "until": utc(canary.until),
+                }
+            elif watcher.canary_refused:
+                state["canary"] = watcher.canary_refused.told()
             return _json(state, 200 if watcher.model else 503)
 
         @api.get("/version")

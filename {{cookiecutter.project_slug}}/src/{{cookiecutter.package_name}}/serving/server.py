@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -25,6 +28,9 @@ from .watcher import Reference, reference
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most proxies, so that it is they who close
 WORKER_ANSWERS_SECONDS = 60  # a worker that loads a large model is not a dead one
 SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
+PARENT_SECONDS = 0.5  # between two looks at whether the parent lives
+GRACE_SECONDS = 10  # beyond draining; then a process whose parent is gone ends in any case
+log = logging.getLogger(__name__)
 
 
 class ServingError(Exception):
@@ -34,21 +40,25 @@ class ServingError(Exception):
 def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
     """Serve a model until SIGTERM or Ctrl-C; requests that are under way are answered first.
 
-    ``given`` goes before `Serving`'s host, port and number of workers.
+    ``given`` goes before `Serving`'s host, port and number of workers; its ``parent`` is the id of
+    the process that started this one: when that is gone, this ends as on SIGTERM (POSIX only).
 
     Raises:
         CacheError: REDIS_URL is no address.
         ServingError: the port is taken, or there is no model and no copy of one.
     """
     served = reference(model, settings.project.name)
+    given = dict(given)
+    parent = given.pop("parent", None)
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
-    _require_model(settings, served)
-    serving = settings.serving.model_copy(update=dict(given))
+    serving = settings.serving.model_copy(update=given)
     settings = settings.model_copy(update={"serving": serving})
+    _end_with(parent, serving.drain_seconds)
+    _require_model(settings, served)
     cache.open_store(serving.cache)  # which says now what is wrong with its address
     listening = _listen(serving.host, serving.port)
     config = uvicorn.Config(
-        partial(_application, settings, served),
+        partial(_application, settings, served, os.getpid() if serving.workers > 1 else None),
         factory=True,
         lifespan="on",
         ws="none",
@@ -72,14 +82,29 @@ def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
         Multiprocess(config, sockets=[listening]).run()
 
 
-def _application(settings: Settings, served: Reference) -> object:
-    """Make the application in the process that runs it, which may be a new one."""
+def _application(settings: Settings, served: Reference, parent: int | None) -> object:
+    """Make the application in the process that runs it: this one, or a worker of ``parent``."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
     privacy.configure(settings.privacy.fields, settings.privacy.keep)
     from .app import Application  # late: it counts where the environment says by now
 
-    several = settings.serving.workers > 1
-    return Application(settings, served, os.getppid() if several else None)
+    _end_with(parent, settings.serving.drain_seconds)
+    return Application(settings, served)
+
+
+def _end_with(parent: int | None, drain_seconds: int) -> None:
+    """End this process when ``parent``, if any, is its parent no more, also while a model loads."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        log.error("the process that started this one is gone; so it ends, too")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(drain_seconds + GRACE_SECONDS)
+        os._exit(143)
+
+    if parent is not None:
+        threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _require_model(settings: Settings, served: Reference) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,13 @@ ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1000, 10_000, 100_000)
 WAITING_LINES = 1000
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
-requests = Counter("serving_requests", "Requests answered.", ["status"])
+requests = Counter(
+    "serving_requests", "POST /invocations, by status and version.", ["status", "version"]
+)
 errors = Counter("serving_errors", "Requests refused or failed, by kind.", ["kind"])
-seconds = Histogram("serving_request_seconds", "From the request to its answer.", buckets=SECONDS)
+seconds = Histogram(
+    "serving_request_seconds", "From the request to its answer.", ["version"], buckets=SECONDS
+)
 batch_rows = Histogram("serving_batch_rows", "Rows of a request.", buckets=ROWS)
 _counters = {
     name: Counter(f"serving_{name}", text)
@@ -51,12 +56,26 @@ _gauges = {
         ("model_version", "The number of the version that answers."),
         ("model_loaded", "Whether a model is loaded."),
         ("model_refused", "Whether a newer version was refused."),
+        ("canary_version", "The number of the version that answers a share; 0: none."),
         ("registry_up", "Whether the registry answered last."),
         ("cache_rows", "The largest batch that is looked up in the cache; 0: it does not pay."),
         ("cache_open", "Whether the cache is left alone after failures."),
     )
 }
 _told: dict[str, int] = {}
+
+
+def answered(status: int, version: str, taken: float) -> None:
+    """Count a request for predictions: its status, the version that answered ("": none), seconds."""
+    count, observe = _children(status, version)
+    count.inc()
+    observe.observe(taken)
+
+
+@lru_cache(256)
+def _children(status: int, version: str) -> tuple[Counter, Histogram]:
+    """Return the figures of a status and a version; finding them costs more than counting."""
+    return requests.labels(status, version), seconds.labels(version)
 
 
 def tell(state: dict[str, float]) -> None:

@@ -13,16 +13,15 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from .. import privacy
-from ..registry import versions
+from ..registry import canary, versions
+from ..registry.canary import Canary
 from ..registry.versions import Version
 from ..settings import Settings
 from ..tracking import store
 from . import copies
 from .model import ServedModel
 
-RETRY_SECONDS = (
-    60  # until a version that was refused is tried again: the reason may have been passing
-)
+RETRY_SECONDS = 60  # until what was refused is tried again: the reason may have been passing
 log = logging.getLogger(__name__)
 
 
@@ -65,11 +64,25 @@ def reference(text: str, project: str) -> Reference:
     return Reference(name, which or versions.CHAMPION)
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A version that cannot be loaded, why, and when to try again (monotonic seconds)."""
+
+    version: str
+    reason: str
+    again: float
+
+    def told(self) -> dict[str, str]:
+        """Return it as /health says it."""
+        return {"version": self.version, "reason": self.reason}
+
+
 class Watcher(threading.Thread):
     """Looks after an alias. ``model`` is what answers now; it is replaced in one step.
 
     A version that cannot be loaded or warmed is refused, and the old one goes on. Without a
-    registry the last model is served from its local copy.
+    registry the last model is served from its local copy. Beside the champion in production there
+    may be a ``canary``, a version for a share of the requests, loaded in the same way.
     """
 
     def __init__(
@@ -78,12 +91,15 @@ class Watcher(threading.Thread):
         """Prepare it; ``switched`` is called in its thread after each switch."""
         super().__init__(name="watcher", daemon=True)
         self.model: ServedModel | None = None
-        self.refused: tuple[str, str] | None = None  # a version, and why
+        self.refused: Refused | None = None
+        self.canary_refused: Refused | None = None
         self.registry_problem = ""
         self._settings, self._reference, self._switched = settings, watched, switched
         self._folder = watched.folder(settings)
+        production = versions.production_name(settings.project.name)
+        self._may_split = watched == Reference(production, versions.CHAMPION)
+        self._canary: tuple[Canary, ServedModel] | None = None
         self._client: MlflowClient | None = None
-        self._try_again_at = 0.0
         self._said: set[str] = set()
         self._ended = threading.Event()
 
@@ -92,6 +108,14 @@ class Watcher(threading.Thread):
         while not self._ended.wait(self._settings.serving.poll_seconds):
             if not (self._reference.pinned and self.model):
                 self.look()
+            if self._may_split and not self.registry_problem:
+                self._look_for_canary()
+
+    @property
+    def canary(self) -> tuple[Canary, ServedModel] | None:
+        """What answers a share of the requests, until its time is up."""
+        found = self._canary  # once: the watcher's thread may replace it
+        return found if found and not found[0].over else None
 
     def end(self) -> None:
         """Stop looking."""
@@ -119,21 +143,56 @@ class Watcher(threading.Thread):
         if self.model is not None and version == self.model.version:
             self.refused = None
             return
-        known = self.refused is not None and self.refused[0] == str(version)
-        if known and time.monotonic() < self._try_again_at:
-            return
+        found = self._load(version, self._folder, self.refused)
+        if isinstance(found, Refused):
+            self.refused = found
+        else:
+            self.refused = None
+            self._switch(found)
+
+    def _load(
+        self, version: Version, folder: Path, before: Refused | None
+    ) -> ServedModel | Refused:
+        if before and before.version == str(version) and time.monotonic() < before.again:
+            return before
         try:
             assert self._client is not None
-            files = copies.obtain(self._client, version, self._folder)
+            files = copies.obtain(self._client, version, folder)
             model = ServedModel(self._settings, version, files)
-            copies.remember(version, self._folder)
+            copies.remember(version, folder)
         except Exception as error:  # noqa: BLE001  a model can be wrong in any way
-            self.refused = str(version), _one_line(error)
-            self._try_again_at = time.monotonic() + RETRY_SECONDS
-            self._say("refused {}: {}".format(*self.refused))
+            return self._refuse(str(version), error)
+        return model
+
+    def _refuse(self, version: str, error: Exception) -> Refused:
+        refused = Refused(version, _one_line(error), time.monotonic() + RETRY_SECONDS)
+        self._say(f"refused {version}: {refused.reason}")
+        return refused
+
+    def _look_for_canary(self) -> None:
+        """Take up the canary, follow its share and time, or drop it."""
+        try:
+            assert self._client is not None
+            said = canary.current(self._client, self._reference.name)
+        except canary.CanaryError as error:
+            self._canary, self.canary_refused = None, self._refuse(canary.CANARY, error)
             return
-        self.refused = None
-        self._switch(model)
+        except Exception as error:  # noqa: BLE001  without a registry it goes on to its end
+            self._say(f"the canary is not known: {_one_line(error)}")
+            return
+        if said and self._canary and self._canary[0].version == said.version:
+            self._canary = said, self._canary[1]
+            return
+        self._canary, refused = None, None
+        if said:
+            folder = Reference(self._reference.name, canary.CANARY).folder(self._settings)
+            found = self._load(said.version, folder, self.canary_refused)
+            if isinstance(found, Refused):
+                refused = found
+            else:
+                self._canary = said, found
+                log.warning("canary %s: %g of the requests", said.version, said.share)
+        self.canary_refused = refused
 
     def _serve_copy(self) -> None:
         """Serve what was served last, from its copy here."""

@@ -80,6 +80,8 @@ def stage_run(
     The effective configuration and the tags that tie runs together are logged at once. A stage
     that raises leaves its run FAILED with the reason in the tag ``failure_reason``.
 
+    A stage within a stage is a run below its run.
+
     Raises:
         StoreError: the store cannot be used, or the experiment was deleted.
         SendingError: metrics or parameters did not arrive (``tracking.asynchronous``).
@@ -97,26 +99,37 @@ def stage_run(
         **({"upstream_run_id": upstream_run_id} if upstream_run_id else {}),
         **reproducibility.code_version(settings.root),
     }
-    with (
-        _termination_held_back() as let_go,
-        mlflow.start_run(_project_run(client, experiment), experiment.experiment_id) as run,
-    ):
-        try:
-            let_go()
-            with sending.asynchronous(settings.tracking.asynchronous):
-                recording.set_tags(tags)
-                reproducibility.load_and_log_config(settings)
-                yield StageRun(
-                    run.info.run_id,
-                    pipeline_id,
-                    store.run_address(experiment.experiment_id, run.info.run_id),
-                )
-        except BaseException as error:
-            # Where the store itself failed, its second complaint must not hide the first.
-            with suppress(Exception):
-                reason = str(error) or type(error).__name__
-                recording.set_tags({"failure_reason": " ".join(reason.split())})
-            raise
+    failure: BaseException | None = None
+    try:
+        with (
+            _termination_held_back() as let_go,
+            mlflow.start_run(
+                _project_run(client, experiment),
+                experiment.experiment_id,
+                nested=mlflow.active_run() is not None,
+            ) as run,
+        ):
+            try:
+                let_go()
+                with sending.asynchronous(settings.tracking.asynchronous):
+                    recording.set_tags(tags)
+                    reproducibility.load_and_log_config(settings)
+                    yield StageRun(
+                        run.info.run_id,
+                        pipeline_id,
+                        store.run_address(experiment.experiment_id, run.info.run_id),
+                    )
+            except BaseException as error:
+                failure = error
+                with suppress(Exception):
+                    reason = str(error) or type(error).__name__
+                    recording.set_tags({"failure_reason": " ".join(reason.split())})
+                raise
+    except Exception as error:
+        # Where the store itself fails, its second complaint must not hide the first.
+        if failure is not None and failure is not error:
+            raise failure from None
+        raise
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:

@@ -1,7 +1,8 @@
 """Who is at work: what the server authenticated, else what git and the machine say.
 
 Nothing here takes a name from an argument. An account was verified by the server. The e-mail
-address of git was verified by nobody, and the machine's account only by the machine.
+address of git was verified by nobody, and the machine's account only by the machine. In GitHub
+Actions all three are a robot's, and the person is who started the workflow.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from .. import privacy
+from . import github
 
 ENDPOINT = "/api/2.0/mlflow/users/current"
 TIMEOUT = 10  # seconds an attempt; `__init__.py` says how many there are
@@ -36,14 +38,17 @@ class Identity:
     account: str | None = None  # that the MLflow server authenticated
     email: str | None = None  # of git
     user: str | None = None  # of this machine
+    github: str | None = None  # the login, in a workflow or of its reviewer
 
     @property
     def name(self) -> str:
         """The strongest name, under which a key of this person is listed."""
-        return self.account or self.email or self.user or "unknown"
+        return self.github or self.account or self.email or self.user or "unknown"
 
     def __str__(self) -> str:
-        """Return the name, and where it is only git's, the machine's account beside it."""
+        """Return the name; of one that is only git's or GitHub's, what else is known beside it."""
+        if self.github:
+            return f"{self.github} (GitHub)"
         beside = self.email and self.user and not self.account
         return f"{self.name} (machine account {self.user})" if beside else self.name
 
@@ -72,23 +77,33 @@ def current(root: Path) -> Identity:
     Raises:
         IdentityError: the server does not answer, or refuses the account.
     """
-    return Identity(_account(mlflow.get_tracking_uri()), _email(root), _user())
+    return Identity(_account(mlflow.get_tracking_uri()), _email(root), _user(), github.actor())
 
 
 def same_person(a: Identity, b: Identity) -> str:
     """Return in words why two may be one person; empty if they are known to be different.
 
-    Two accounts of the server alone decide. Otherwise one equal mark is enough, and so is having
-    no mark that can be compared: who removes a name must not become somebody else by it.
+    One login of GitHub, be it the other's account, is one person. Otherwise two accounts of the
+    server alone decide, and without them two logins. Then one equal mark is enough, and so is
+    having no mark that can be compared: who removes a name must not become somebody else by it.
+    In a workflow, git's and the machine's are no marks of a person.
     """
+    for one, other in ((a, b), (b, a)):
+        if one.github and one.github.casefold() in (
+            (name or "").casefold() for name in (other.github, other.account)
+        ):
+            return f"both are {one.github} on GitHub"
     if a.account and b.account:
         return f"both are the account {a.account}" if a.account == b.account else ""
-    if a.email and b.email and a.email.casefold() == b.email.casefold():
-        return f"both have the e-mail address of git {a.email}"
-    if a.user and a.user == b.user:
-        return f"both are the machine account {a.user}"
-    if (a.email and b.email) or (a.user and b.user):
+    if a.github and b.github:
         return ""
+    if not (a.github or b.github):
+        if a.email and b.email and a.email.casefold() == b.email.casefold():
+            return f"both have the e-mail address of git {a.email}"
+        if a.user and a.user == b.user:
+            return f"both are the machine account {a.user}"
+        if (a.email and b.email) or (a.user and b.user):
+            return ""
     return "nothing is known of both that could tell them apart"
 
 

@@ -45,7 +45,7 @@ def log_params(params: Mapping[str, Any]) -> None:
     if long:
         log_dict(long, "long_params.json")
     values |= dict.fromkeys(long, "see the artifact long_params.json")
-    sending.send(_run_id(), [], [Param(key, value) for key, value in values.items()])
+    sending.send(run_id(), [], [Param(key, value) for key, value in values.items()])
 
 
 def set_tags(tags: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def log_metrics_efficiently(
     times). That makes no duplicates: a point is known by its key, step, value and time, and the
     time is taken once, here.
     """
-    run_id = _run_id()
+    run = run_id()
     now = time.time_ns() // 1_000_000
     entities = [
         Metric(
@@ -82,12 +82,12 @@ def log_metrics_efficiently(
             model_id=model_id,
             dataset_name=dataset.name if dataset else None,
             dataset_digest=dataset.digest if dataset else None,
-            run_id=run_id,
+            run_id=run,
         )
         for key, values in metrics.items()
         for number, value in enumerate(np.ravel(values).tolist(), step)
     ]
-    sending.send(run_id, entities, [])
+    sending.send(run, entities, [])
 
 
 def log_dict(values: Mapping[str, Any], path: str) -> None:
@@ -183,7 +183,8 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else privacy.redact_text(str(value))
 
 
-def _run_id() -> str:
+def run_id() -> str:
+    """Return the id of the current run."""
     return str((mlflow.active_run() or mlflow.start_run()).info.run_id)
 
 

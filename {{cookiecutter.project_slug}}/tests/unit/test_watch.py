@@ -1,0 +1,72 @@
+"""What of a version's figures is too much."""
+
+from __future__ import annotations
+
+import pytest
+
+from {{ cookiecutter.package_name }}.serving import (
+    watch,
+)
+from {{ cookiecutter.package_name }}.serving.endpoint import (
+    Figures,
+)
+from {{ cookiecutter.package_name }}.settings import (
+    Canary,
+    Watch,
+)
+
+OLD, NEW = "m/1", "m/2"
+LIMITS = Watch(max_error_rate=0.01, max_latency_ms=500)
+
+
+def figures(
+    good: int, failed: int = 0, refused: int = 0, seconds: float = 0.01, old_seconds: float = 0.01
+) -> Figures:
+    """Return figures of two versions whose requests all took so many seconds."""
+    counts = {(NEW, "200"): good, (NEW, "500"): failed, (NEW, "400"): refused, (OLD, "200"): 1000}
+    asked = {NEW: (good + failed + refused, seconds), OLD: (1000, old_seconds)}
+    buckets = {
+        (version, bound): count if bound >= took else 0
+        for version, (count, took) in asked.items()
+        for bound in (0.001, 0.01, 0.1, 1.0, float("inf"))
+    }
+    return Figures(counts, buckets)
+
+
+@pytest.mark.parametrize(
+    ("found", "usual"),
+    [
+        (figures(1000), 0.0),
+        (figures(1000, failed=5), 0.0),
+        (figures(800, refused=200), 0.2),
+        (figures(1000, seconds=0.1), 0.0),
+        (figures(0), 0.0),
+    ],
+)
+def test_within_the_limits(found: Figures, usual: float) -> None:
+    watch.judge(found, NEW, LIMITS, usual)
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (figures(900, failed=100), r"100 failed or refused.*a rate 10\.00% above the usual"),
+        (figures(900, refused=100), r"max_error_rate is 1\.00%"),
+        (figures(1000, seconds=0.9), r"95 % within 955\.0 ms.*max_latency_ms is 500"),
+    ],
+)
+def test_beyond_a_limit(found: Figures, said: str) -> None:
+    with pytest.raises(watch.WatchError, match=said):
+        watch.judge(found, NEW, LIMITS, 0.0)
+
+
+def test_a_canary_beside_the_champion() -> None:
+    wanted = Canary(share=0.1, min_requests=50, max_slowdown=2)
+    watch.compare(figures(50), NEW, OLD, wanted)
+    with pytest.raises(watch.WatchError, match=r"49 requests in 60 s, fewer than"):
+        watch.compare(figures(49), NEW, OLD, wanted)
+    with pytest.raises(watch.WatchError, match=r"max_slowdown is 2"):
+        watch.compare(figures(50, seconds=0.1), NEW, OLD, wanted)
+    watch.compare(figures(50, seconds=0.1, old_seconds=0.1), NEW, OLD, wanted)
+    # Both so fast that a ratio says nothing.
+    watch.compare(figures(50, seconds=0.001, old_seconds=0.0001), NEW, OLD, wanted)
