@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -251,6 +252,49 @@ def test_mlflow_run_works_from_a_clean_clone(
     )
     assert done.returncode != 0
     assert "did you mean training.seed?" in done.stderr
+
+
+@pytest.fixture
+def git_address(pipeline_project: Path, tmp_path: Path) -> Iterator[str]:
+    """Return the address of a git server that has the project; MLflow takes file:// for a folder."""
+    bare = tmp_path / "projects/project.git"
+    clone = ["git", "clone", "--quiet", "--bare", str(pipeline_project), str(bare)]
+    subprocess.run(clone, check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["git", "daemon", "--export-all", f"--base-path={bare.parent}"]
+    command += ["--listen=127.0.0.1", f"--port={port}", "--reuseaddr"]
+    with subprocess.Popen(command, start_new_session=True) as daemon:
+        try:
+            address = f"git://127.0.0.1:{port}/project.git"
+            for _ in range(100):
+                known = subprocess.run(
+                    ["git", "ls-remote", address], capture_output=True, check=False
+                )
+                if known.returncode == 0:
+                    break
+                time.sleep(0.1)
+            yield address
+        finally:
+            os.killpg(daemon.pid, signal.SIGTERM)  # git starts another program that listens
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to end")
+@pytest.mark.parametrize("problem_type", ["classification"], indirect=True)
+def test_mlflow_run_works_from_a_git_address(
+    git_address: str,
+    problem_type: str,
+    project_python: Path,
+    run_project: RunProject,
+    tmp_path: Path,
+) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"  # the checkout is MLflow's, and temporary
+    command = ["mlflow", "run", git_address, "-e", "main", "--env-manager", "local"]
+    done = run_project(tmp_path, *command, PYTHONPATH="", MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    answer = ask(tmp_path, project_python, uri)
+    assert {run["status"] for run in stages(answer)} == {"FINISHED"}
+    assert answer["version"]["aliases"] == {"challenger": 1}
 
 
 @pytest.fixture

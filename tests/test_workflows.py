@@ -64,6 +64,12 @@ def test_zizmor_finds_nothing(repository: Path) -> None:
     lint("zizmor", "--offline", "--strict-collection", ".github", folder=repository)
 
 
+def test_the_files_for_github_are_valid_to_their_schemas(repository: Path) -> None:
+    schema, github = ["check-jsonschema", "--builtin-schema"], repository / ".github"
+    lint(*schema, "vendor.github-workflows", *workflows(repository), folder=repository)
+    lint(*schema, "vendor.dependabot", github / "dependabot.yml", folder=repository)
+
+
 def test_every_action_is_pinned_by_commit(repository: Path) -> None:
     for workflow in workflows(repository):
         lines = workflow.read_text(encoding="utf-8").splitlines()
