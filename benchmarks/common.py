@@ -88,7 +88,9 @@ def expect_target_only(project: Path) -> None:
         suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
 
 
-def project_python(project: Path, given: Path | None = None) -> Path:
+def project_python(
+    project: Path, given: Path | None = None, lock: str = "requirements.txt"
+) -> Path:
     """Return a Python with the project's pinned packages: ``given``, else a new one made by uv."""
     if given is not None:
         return given.absolute()
@@ -96,7 +98,7 @@ def project_python(project: Path, given: Path | None = None) -> Path:
     run([*uv, "venv", "--quiet", "--python", sys.executable, venv], project)
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     install = [*uv, "pip", "install", "--quiet", "--python", python]
-    run([*install, "--requirements", "requirements.txt"], project, UV_COMPILE_BYTECODE="1")
+    run([*install, "--requirements", lock], project, UV_COMPILE_BYTECODE="1")
     return python
 
 

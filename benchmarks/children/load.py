@@ -3,13 +3,14 @@
 Wanted are `address` (host and port), `connections`, `seconds`, `path` and `requests`: each a `body`
 and its right `answers` by the version that the header `x-model-version` names ("": none does).
 Each connection sends its next request when it has the answer to the last. It costs about 0.03 ms a
-request, so that what is measured is the server.
+request, so that what is measured is the server. SIGTERM ends it before its time, with the result.
 """
 
 import asyncio
 import itertools
 import json
 import re
+import signal
 import sys
 import time
 from array import array
@@ -36,6 +37,10 @@ class Load:
         self._verdicts: dict[tuple[int, bytes, str, bytes], str] = {}
         self.start = time.perf_counter()
         self.end = self.start + seconds
+
+    def stop(self) -> None:
+        """Send no further requests."""
+        self.end = 0.0
 
     def note(self, number: int, head: bytes, body: bytes, seconds: float) -> None:
         """Count an answer; each different one is looked into once."""
@@ -107,13 +112,13 @@ async def ask(
 ) -> dict[str, Any]:
     """Return how many were answered and how fast (seconds), which failed, and who answered."""
     load = Load(path, requests, seconds)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, load.stop)
 
     async def keep_asking() -> None:
         while time.perf_counter() < load.end:
             try:
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(load), *address
-                )
+                _, connection = await loop.create_connection(lambda: Connection(load), *address)
             except OSError:
                 load.failed["no connection"] += 1
                 await asyncio.sleep(0.05)
