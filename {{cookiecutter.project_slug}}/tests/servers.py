@@ -94,6 +94,16 @@ class Server:
                 break
             time.sleep(0.01)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it take connections, and answer none."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
+
     def add_account(self, name: str) -> None:
         """Create an account with a made-up password."""
         self._passwords[name] = secrets.token_urlsafe(16)

@@ -70,7 +70,7 @@ class Steps:
             made = Step(name, outcome, time.perf_counter() - start, "; ".join(notes))
             self.done.append(made)
             if self._console:
-                line = f"{made.name:<14} {made.outcome:<6} {made.seconds:6.1f} s  {made.note}"
+                line = f"{made.name:<17}  {made.outcome:<6} {made.seconds:6.1f} s  {made.note}"
                 self._console.print(escape(line.rstrip()), highlight=False, soft_wrap=True)
 
     def log(self) -> None:
@@ -200,7 +200,7 @@ def history(client: MlflowClient, settings: Settings) -> list[list[str]]:
                 datetime.fromtimestamp(info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
                 tags["action"],
                 tags.get("model_version", ""),
-                tags.get("author", ""),
+                tags.get("author", "").partition(" (")[0],
                 "" if running else f"{(end - info.start_time) / 1000:.0f}",
                 "under way" if running else came,
             ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -155,17 +154,6 @@ def post(address: str, rows: list[dict[str, Any]], times: int) -> Iterator[tuple
                 yield answer.status, named, content.get("predictions")
 
 
-@contextmanager
-def frozen(served: Served) -> Iterator[None]:
-    """Let the registry's server take connections, and answer none."""
-    assert served.server._process is not None
-    os.killpg(served.server._process.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(served.server._process.pid, signal.SIGCONT)
-
-
 def offline(version: Version) -> list[str]:
     found: list[str] = mlflow.pyfunc.load_model(version.uri).predict(pd.DataFrame(ROWS)).tolist()
     return found
@@ -242,7 +230,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
         health = several.wait(lambda found: found["canary"]["until"] < soon)
         until = datetime.fromisoformat(health["canary"]["until"])
         time.sleep(0.5)  # some looks, so that each worker knows the end
-        with frozen(served):
+        with served.server.frozen():
             seen = {version for _, version, _ in post(several.address, ROWS, 100)}
             assert datetime.now(UTC) > until or seen == {champion, str(candidate)}
             time.sleep(max(0, (until - datetime.now(UTC)).total_seconds()))

@@ -20,7 +20,7 @@ TYPES: dict[str, dict[str, Any]] = {
 NEEDY = ("/health", "/version")  # of a model
 GETS = {
     "/ping": "Whether the process lives.",
-    "/health": "Whether a model is loaded; what was refused, and whether the registry answers.",
+    "/health": "Whether a model is loaded; a canary, what was refused, whether the registry answers.",
     "/version": "Which version answers.",
     "/metrics": "Figures for Prometheus.",
 }
