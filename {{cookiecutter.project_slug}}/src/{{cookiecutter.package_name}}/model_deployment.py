@@ -95,7 +95,7 @@ def deploy_model_pipeline(
     client = store.connect(settings)
     candidate = versions.find(name, str(version))
     production = _Production(settings, client)
-    with _deployment(settings, client, candidate, console) as (steps, address):
+    with _deployment(settings, candidate, console) as (steps, address):
         lease.claim(client, settings, recording.run_id(), _longest(settings))
         if champion := promotion.standing(client, settings, candidate):
             with steps.step("production") as notes:
@@ -134,21 +134,11 @@ def stage(settings: Settings, version: Version, console: Console | None = None) 
         ProcessError: the server did not come up.
     """
     store.connect(settings)
-    with experiments.stage_run(
-        settings,
-        "model-deployment",
-        pipeline_id=version.pipeline_id or None,
-        upstream_run_id=version.run_id,
-    ) as run:
-        recording.set_author(identity.current(settings.root))
-        recording.set_tags({"action": "staging", "model_version": str(version)})
-        steps = Steps(console)
-        try:
-            _staging(settings, version, steps)
-        finally:
-            steps.log()
+    with _deployment(settings, version, console) as (steps, address):
+        recording.set_tags({"action": "staging"})
+        _staging(settings, version, steps)
         recording.set_tags({"outcome": "passed its tests"})
-        return run.address
+        return address
 
 
 def rollback(settings: Settings, reason: str, console: Console | None = None) -> Version:
@@ -319,7 +309,7 @@ class _Production:
 
 @contextmanager
 def _deployment(
-    settings: Settings, client: MlflowClient, version: Version, console: Console | None
+    settings: Settings, version: Version, console: Console | None
 ) -> Iterator[tuple[Steps, str]]:
     """Open the run of a deployment; its steps are logged with it whatever happens."""
     with experiments.stage_run(
