@@ -389,7 +389,7 @@ def _take_back(
         return f"rolled back: {notes[0]}"
     except PromotionError as error:
         return f"not rolled back: {error}"
-    except (MlflowException, store.StoreError):
+    except store.FAILURES:
         with suppress(EndpointError):
             served = production.place.version()
             return (
@@ -409,7 +409,7 @@ def _persist(
     while True:
         try:
             return action()
-        except (MlflowException, store.StoreError):
+        except store.FAILURES:
             if time.monotonic() > deadline:
                 raise
             time.sleep(LOOK_SECONDS)

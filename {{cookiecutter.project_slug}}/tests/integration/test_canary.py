@@ -36,7 +36,10 @@ from {{ cookiecutter.package_name }}.registry import (
     versions,
 )
 from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.serving.endpoint import Endpoint, Figures
+from {{ cookiecutter.package_name }}.serving.endpoint import (
+    Endpoint,
+    Figures,
+)
 
 PRODUCTION = "canaries-production"
 ROW = {"size": 50.0, "count": 3.0, "colour": "red", "active": True}
@@ -274,7 +277,7 @@ def test_a_canary_that_cannot_be_taken_up_is_said_and_costs_no_request(
     assert {(status, version) for status, version, _ in answers} == {(200, champion)}
 
     client.set_registered_model_alias(PRODUCTION, "canary", "1")  # by hand, without a share
-    server.wait(lambda found: "no readable tags" in str(found.get("canary")))
+    server.wait(lambda found: "cannot be read" in str(found.get("canary")))
     canary.end(client, settings)
     server.wait(lambda found: "canary" not in found)
     assert str(versions.holder(client, PRODUCTION, versions.CHAMPION)) == champion

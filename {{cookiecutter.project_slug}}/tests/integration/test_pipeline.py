@@ -146,8 +146,8 @@ def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
 ) -> None:
     original = mlflow.start_run
 
-    def start_run(*arguments: Any) -> mlflow.ActiveRun:
-        run = original(*arguments)
+    def start_run(*arguments: Any, **options: Any) -> mlflow.ActiveRun:
+        run = original(*arguments, **options)
         signal.raise_signal(signal.SIGTERM)
         return run
 

@@ -20,7 +20,11 @@ from {{ cookiecutter.package_name }}.registry import (
     approval,
     signing,
 )
-from {{ cookiecutter.package_name }}.tracking import github, identity, store
+from {{ cookiecutter.package_name }}.tracking import (
+    github,
+    identity,
+    store,
+)
 
 TOKEN = "ghs_notforeyes"
 

@@ -100,10 +100,10 @@ def current(client: MlflowClient, production: str) -> Canary | None:
     try:
         until = datetime.fromisoformat(made.tags[UNTIL])
         found = Canary(version, float(made.tags[SHARE]), until.astimezone(UTC))
-    except (KeyError, ValueError):
+    except (KeyError, ValueError) as error:
         raise CanaryError(
-            f"{version}: the alias {CANARY} names it, but it has no readable tags {SHARE} and "
-            f"{UNTIL}; end the canary, and start it by a deployment"
+            f"{version}: the alias {CANARY} names it, but its tags {SHARE} and {UNTIL} cannot be "
+            f"read ({type(error).__name__}); end the canary, and start it by a deployment"
         ) from None
     _require(found.share)
     return None if found.over else found

@@ -163,12 +163,10 @@ class LocalProduction:
 
     def _process(self) -> int | None:
         """Return the server's process id, unless it ended and another program has the id now."""
-        try:
+        with suppress(OSError, ValueError):
             process = int(self._pid.read_text(encoding="ascii"))
-        except (OSError, ValueError) as error:
-            del error
-            return None
-        return process if _serves(process) else None
+            return process if _serves(process) else None
+        return None
 
 
 def address_of(settings: Settings) -> str:

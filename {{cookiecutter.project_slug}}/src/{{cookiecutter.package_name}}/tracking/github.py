@@ -44,8 +44,10 @@ def reviewers(environment: str) -> list[str]:
             if review["state"] == "approved"
             and environment in (each["name"] for each in review["environments"])
         ]
-    except (KeyError, TypeError):
-        raise GitHubError("GitHub's answer holds no reviews; is GITHUB_API_URL right?") from None
+    except (KeyError, TypeError) as error:
+        raise GitHubError(
+            f"GitHub's answer holds no reviews ({type(error).__name__}); is GITHUB_API_URL right?"
+        ) from None
 
 
 def write_output(name: str, value: str) -> None:

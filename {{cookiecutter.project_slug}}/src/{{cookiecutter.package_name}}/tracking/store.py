@@ -28,6 +28,9 @@ class StoreError(Exception):
     """The MLflow store cannot be used as it is; the message says what to do."""
 
 
+FAILURES = (MlflowException, StoreError)  # of a store that does not answer, or refuses
+
+
 def resolve_uri(configured: str, root: Path) -> str:
     """Return the tracking address: ``MLFLOW_TRACKING_URI``, else ``configured``, else a file here.
 
