@@ -21,7 +21,7 @@ if [ -n "$known" ]; then
 else
     gh api --method POST "$rulesets" --input main.json --silent
 fi
-echo 'main: a change needs a reviewed pull request that passed check and compare'
+echo 'main: a change needs a reviewed pull request that passed check, champion and compare'
 
 for environment in development production; do
     place="repos/{owner}/{repo}/environments/$environment"

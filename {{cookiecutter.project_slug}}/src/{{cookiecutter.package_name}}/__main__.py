@@ -223,10 +223,10 @@ def rollback(settings: Settings, reason: Reason) -> None:
 @command()
 def deployments(settings: Settings) -> None:
     """List deployments and rollbacks, newest first."""
-    from . import model_deployment
+    from .registry import overview
     from .tracking import store
 
-    rows = model_deployment.history(store.connect(settings), settings)
+    rows = overview.deployments(store.connect(settings), settings)
     _table(["when (UTC)", "what", "version", "who", "seconds", "result"], rows)
 
 

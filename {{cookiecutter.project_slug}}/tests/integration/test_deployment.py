@@ -36,6 +36,7 @@ from {{ cookiecutter.package_name }}.data import (
 )
 from {{ cookiecutter.package_name }}.registry import (
     approval,
+    overview,
     promotion,
     versions,
 )
@@ -667,7 +668,7 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
         deployment.rollback(settings, "once more")
     with pytest.raises(promotion.PromotionError, match="no reason is given"):
         deployment.rollback(settings, " ")
-    rows = deployment.history(shop.client, settings)
+    rows = overview.deployments(shop.client, settings)
     assert rows[0][1:3] == ["rollback", f"{PRODUCTION}/{new}"]
     assert rows[1][1:3] == ["deployment", str(candidate)]
     assert rows[1][5] == f"deployed as {PRODUCTION}/{new}"

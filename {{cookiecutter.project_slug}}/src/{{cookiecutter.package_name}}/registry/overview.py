@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from ..settings import Settings
+from ..tracking import experiments
 from . import approval, promotion, versions
 from .versions import Version
 
@@ -56,6 +57,32 @@ def details(client: MlflowClient, settings: Settings, version: Version) -> list[
         except promotion.PromotionError as error:
             pairs["promotion"] = str(error)
     return [[key, value] for key, value in pairs.items()]
+
+
+def deployments(client: MlflowClient, settings: Settings) -> list[list[str]]:
+    """Return a row for each deployment and rollback, newest first.
+
+    Its columns are when (UTC), what, which version, who, seconds, and what came of it.
+    """
+    found = []
+    for run in experiments.find_runs(client, settings, "model-deployment"):
+        tags, info = run.data.tags, run.info
+        if tags.get("action") not in {"deployment", "rollback"}:
+            continue
+        end = info.end_time or info.start_time
+        running = info.status == "RUNNING"
+        came = tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
+        found.append(
+            [
+                datetime.fromtimestamp(info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                tags["action"],
+                tags.get("model_version", ""),
+                tags.get("author", "").partition(" (")[0],
+                "" if running else f"{(end - info.start_time) / 1000:.0f}",
+                "under way" if running else came,
+            ]
+        )
+    return found
 
 
 def _made(made: ModelVersion) -> str:

@@ -141,8 +141,7 @@ def _compose(settings: Settings) -> dict[str, Any]:
 def _published_at(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
-    except ValueError as error:
-        del error
+    except ValueError:
         raise ManifestError(
             "serving.host: no IP address, at which alone a port can be published; write 127.0.0.1 "
             "for localhost"
