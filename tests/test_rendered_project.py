@@ -126,7 +126,7 @@ def test_another_rendering_gives_the_same_result(
 def test_the_projects_own_tests_pass(
     pipeline_project: Path, problem_type: str, run_project: RunProject
 ) -> None:
-    done = run_project(pipeline_project, "pytest", "-q")
+    done = run_project(pipeline_project, "pytest", "-q", "-n", "2", "--dist", "loadfile")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^([5-9]\d\d|\d{4}) passed in", done.stdout, re.MULTILINE), done.stdout
     assert "skipped" not in done.stdout or sys.platform == "win32"
@@ -482,7 +482,8 @@ def test_approvals_and_promotions_hold_on_a_server_with_postgresql(
 ) -> None:
     project = render()
     names = [f"tests/integration/test_{name}.py" for name in ("approval", "promotion")]
-    done = run_project(project, "pytest", "-q", *names, TEST_DATABASE_URI=postgresql)
+    variables = {"TEST_DATABASE_URI": postgresql, "TEST_RACES": "50"}
+    done = run_project(project, "pytest", "-q", *names, **variables)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^\d\d passed in", done.stdout, re.MULTILINE), done.stdout
 

@@ -25,7 +25,7 @@ from {{ cookiecutter.package_name }}.registry import (
 )
 from {{ cookiecutter.package_name }}.registry.versions import Version
 
-ROUNDS = 50
+RACES = int(os.environ.get("TEST_RACES", "10"))
 PRODUCTION = "example-production"
 COPY = "/api/2.0/mlflow/model-versions/create"
 ALIAS = "/api/2.0/mlflow/registered-models/alias"
@@ -63,7 +63,7 @@ def approved(settings: config.Settings, client: MlflowClient) -> Version:
 def test_of_two_promotions_one_wins(settings: config.Settings, client: MlflowClient) -> None:
     runners = [approved(settings, client) for _ in range(2)]
     winners = set()
-    for _ in range(ROUNDS):
+    for _ in range(RACES):
         ready = threading.Barrier(2)
 
         def promote(version: Version, ready: threading.Barrier = ready) -> str:
