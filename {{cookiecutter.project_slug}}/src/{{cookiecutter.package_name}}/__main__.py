@@ -39,6 +39,7 @@ app.add_typer(registry_app, name="registry", help="Look at the model's versions.
 app.add_typer(approval_app, name="approval", help="Keys that approvals are signed with.")
 app.add_typer(settings_app, name="settings", help="Look at the configuration.")
 console = Console()
+UNFOLDED = 10_000  # characters of a line
 
 Env = Annotated[
     str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml; local by default.")
@@ -513,7 +514,8 @@ def _table(headings: list[str], rows: list[list[str]], header: bool = True) -> N
     table = Table(*columns, box=None, show_header=header)
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    # A file or a pipe has no edge at which a line would have to be folded.
+    (console if console.is_terminal else Console(width=UNFOLDED)).print(table)
 
 
 def _json(value: object) -> None:

@@ -55,6 +55,13 @@ def test_settings_show_names_layers_and_masks_secrets(project: Path) -> None:
     assert "hunter2" not in done.output
 
 
+def test_a_table_that_goes_into_a_pipe_is_not_folded(project: Path) -> None:
+    long = "all the world is a stage " * 20
+    done = run(cli.app, ["settings", "show", "--set", f"training.params.note='{long.strip()}'"])
+    assert done.exit_code == 0, done.output
+    assert long.strip() in done.output
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
