@@ -126,7 +126,7 @@ def test_another_rendering_gives_the_same_result(
 def test_the_projects_own_tests_pass(
     pipeline_project: Path, problem_type: str, run_project: RunProject
 ) -> None:
-    done = run_project(pipeline_project, "pytest", "-q", "-n", "2", "--dist", "loadfile")
+    done = run_project(pipeline_project, "pytest", "-q")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^([5-9]\d\d|\d{4}) passed in", done.stdout, re.MULTILINE), done.stdout
     assert "skipped" not in done.stdout or sys.platform == "win32"

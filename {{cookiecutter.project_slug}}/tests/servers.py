@@ -26,7 +26,7 @@ import sqlalchemy
 from {{ cookiecutter.package_name }} import layers
 
 DATABASE = "TEST_DATABASE_URI"  # such as postgresql+psycopg://...: there instead of in SQLite
-START = 60  # seconds
+START = 120  # seconds that it may take on a busy machine
 ADMIN = "admin"
 
 

@@ -72,20 +72,28 @@ def deploy_model_pipeline(
         if settings.deployment.canary.share and production.champion:
             with steps.step("canary") as notes:
                 notes.append(production.try_canary(candidate, digest))
-        with steps.step("promotion") as notes:
-            promoted = promotion.promote(settings, candidate)
-            notes.append(f"{promoted.champion} replaces {promoted.replaced or 'none'}")
+        promoted: Version | None = None
         try:
-            _verify(settings, production, promoted.champion, steps)
-            recording.set_tags({"outcome": f"deployed as {promoted.champion}"})
+            with steps.step("promotion") as notes:
+                done = promotion.promote(settings, candidate)
+                promoted = done.champion
+                notes.append(f"{promoted} replaces {done.replaced or 'none'}")
+            _verify(settings, production, promoted, steps)
+            recording.set_tags({"outcome": f"deployed as {promoted}"})
+        except PromotionError:  # it was refused
+            raise
         except BaseException as error:
-            back = _take_back(settings, production, promoted.champion, steps, error)
+            # One that was interrupted, or whose answer was lost, may have taken effect.
+            def failed() -> Version | None:
+                return promoted or promotion.standing(client, settings, candidate)
+
+            back = _take_back(settings, production, failed, steps, error)
             with suppress(MlflowException):  # where the store is gone, that must not hide this
                 recording.set_tags({"outcome": back})
             if not isinstance(error, Exception):  # Ctrl-C, SIGTERM
                 raise
             raise DeploymentError(f"{candidate}: {_words(error)}\n  {back}") from None
-        return Deployed(promoted.champion, steps.done, address)
+        return Deployed(promoted, steps.done, address)
 
 
 def stage(settings: Settings, version: Version, console: Console | None = None) -> str:
@@ -193,17 +201,25 @@ def _smoke(settings: Settings, production: Production) -> Tested:
 def _take_back(
     settings: Settings,
     production: Production,
-    failed: Version,
+    failed: Callable[[], Version | None],
     steps: Steps,
     cause: BaseException,
 ) -> str:
     """Go back to the champion before ``failed``, and return in words what serves now."""
+
+    def go_back() -> promotion.RolledBack | None:
+        version = failed()
+        return promotion.rollback(settings, _words(cause), version) if version else None
+
     try:
         with steps.step("rollback") as notes:
-            done = _persist(settings, lambda: promotion.rollback(settings, _words(cause), failed))
+            done = _persist(settings, go_back)
+            if done is None:
+                notes.append("nothing was promoted")
+                return notes[0]
             if done.champion is None:
                 ended = "its server was ended" if production.end() else "its server still runs"
-                notes.append(f"{failed} is no champion any more, there was none before; {ended}")
+                notes.append(f"{done.left} is no champion any more, there was none before; {ended}")
                 return notes[0]
             production.require(done.champion)
             notes.append(f"{production.place.url} serves {done.champion} again")
@@ -214,20 +230,20 @@ def _take_back(
     except PromotionError as error:
         return f"not rolled back: {error}"
     except store.FAILURES:
+        serves = ""
         with suppress(EndpointError):
-            served = production.place.version()
-            return (
-                f"not rolled back, since the registry does not answer: {failed} is the champion "
-                f"there, {production.place.url} serves {served}; run `rollback` when it does"
-            )
-        return "not rolled back, since the registry does not answer; run `rollback` when it does"
+            serves = f": {production.place.url} serves {production.place.version()}"
+        return (
+            f"not rolled back, since the registry does not answer{serves}; when it does, look at "
+            "`registry list`, and run `rollback`"
+        )
     except Exception as error:  # noqa: BLE001  whatever else, the first cause is what is said
         return f"rolled back in the registry, but {_words(error)}"
 
 
 def _persist(
-    settings: Settings, action: Callable[[], promotion.RolledBack]
-) -> promotion.RolledBack:
+    settings: Settings, action: Callable[[], promotion.RolledBack | None]
+) -> promotion.RolledBack | None:
     """Try for ``deployment.switch_seconds``: a registry that is away may come back."""
     deadline = time.monotonic() + settings.deployment.switch_seconds
     while True:
@@ -248,4 +264,6 @@ def _longest(settings: Settings) -> float:
 
 
 def _words(error: BaseException) -> str:
+    if not isinstance(error, Exception):  # Ctrl-C, SIGTERM
+        return "the deployment was ended"
     return str(error) or type(error).__name__

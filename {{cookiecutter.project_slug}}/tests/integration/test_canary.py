@@ -315,5 +315,5 @@ def test_a_pinned_server_has_no_canary_and_ends_with_its_parent(
         assert "canary" not in health
     starter.kill()
     # Its end of the pipe is closed when no process of the server is left.
-    rest = starter.communicate(timeout=20)[1]
+    rest = starter.communicate(timeout=START)[1]
     assert "Traceback" not in rest

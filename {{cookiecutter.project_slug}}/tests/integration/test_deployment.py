@@ -23,7 +23,7 @@ import pytest
 from conftest import make_project, make_table
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import START, Served, Serving, free_port, mlflow_server, wait_until
+from servers import Served, Serving, free_port, mlflow_server, wait_until
 
 import {{ cookiecutter.package_name }}.data_preparation as preparation
 import {{ cookiecutter.package_name }}.model_deployment as deployment
@@ -56,6 +56,7 @@ from {{ cookiecutter.package_name }}.settings import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 PRODUCTION = "example-production"
+LONGEST = 300  # seconds of a whole deployment on a busy machine
 ROW = {"size": 50.0, "count": 3, "colour": "red", "active": True}
 # In place of tests/serving, which takes longer: asks what is served, and then does what the file
 # named after the place says.
@@ -93,7 +94,7 @@ class Shop:
             "SERVING__PORT": self.port,
             "SERVING__POLL_SECONDS": 0.1,
             "DEPLOYMENT__TESTS": "checks",
-            "DEPLOYMENT__SWITCH_SECONDS": 10,
+            "DEPLOYMENT__SWITCH_SECONDS": 60,
             "DEPLOYMENT__WATCH__SECONDS": 1,
             **more,
         }
@@ -492,19 +493,19 @@ def test_somebody_elses_promotion_is_not_undone(
     shop: Shop, candidate: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the new version is watched, somebody rolls back by hand."""
-    settings = shop.settings(DEPLOYMENT__WATCH__SECONDS=20)
+    settings = shop.settings(DEPLOYMENT__WATCH__SECONDS=LONGEST)
     by_hand: list[subprocess.Popen[str]] = []
     shop.act("production", "pathlib.Path(__file__).with_name('seen.txt').touch()")
 
     def roll_back() -> None:
-        wait_until((shop.folder / "checks/seen.txt").exists, START)
+        wait_until((shop.folder / "checks/seen.txt").exists, LONGEST)
         by_hand.append(shop.command("rollback", "--reason", "complaints"))
 
     thread = threading.Thread(target=roll_back)
     thread.start()
     said = refused(shop, settings, candidate)
     thread.join()
-    out, err = by_hand[0].communicate(timeout=60)
+    out, err = by_hand[0].communicate(timeout=LONGEST)
     assert by_hand[0].returncode == 0, err
     assert f"{PRODUCTION}/1 is the champion again" in out
     assert f"somebody made {PRODUCTION}/1 the champion meanwhile" in said
@@ -526,7 +527,7 @@ def test_the_registry_is_lost_after_the_promotion(
     )
 
     def lose() -> None:
-        wait_until((folder / "now.txt").exists, START)
+        wait_until((folder / "now.txt").exists, LONGEST)
         shop.served.server.kill()
         (folder / "killed.txt").touch()
         if comes_back:
@@ -535,9 +536,9 @@ def test_the_registry_is_lost_after_the_promotion(
 
     thread = threading.Thread(target=lose)
     thread.start()
-    limit = 20 if comes_back else 2
+    limit = 60 if comes_back else 2
     deploying = shop.command("deploy", str(candidate), DEPLOYMENT__SWITCH_SECONDS=limit)
-    said = deploying.communicate(timeout=120)[1]
+    said = deploying.communicate(timeout=LONGEST)[1]
     thread.join()
     assert said.startswith(f"error: {candidate}: 1 of 1 tests failed:\n  test_it: "), said
     assert deploying.returncode == 1
@@ -547,10 +548,41 @@ def test_the_registry_is_lost_after_the_promotion(
         new = Endpoint(shop.url).version()
         assert new != f"{PRODUCTION}/1"
         assert "not rolled back, since the registry does not answer" in said
-        assert f"{shop.url} serves {new}; run `rollback`" in said
+        assert f"{shop.url} serves {new}; when it does" in said
         shop.served.server.start()
         deployment.rollback(shop.settings(), "as it said")
     assert said.count("error:") == 1
+    assert shop.champion() == f"{PRODUCTION}/1"
+    assert serves(shop, "1")
+
+
+@pytest.mark.parametrize("registry_lost", [False, True])
+def test_a_promotion_that_took_effect_and_did_not_return_is_taken_back(
+    shop: Shop, candidate: Version, monkeypatch: pytest.MonkeyPatch, registry_lost: bool
+) -> None:
+    set_alias = MlflowClient.set_registered_model_alias
+    back = threading.Timer(1, shop.served.server.start)
+
+    def interrupted(client: MlflowClient, name: str, alias: str, version: str) -> None:
+        set_alias(client, name, alias, version)
+        if alias == versions.CHAMPION:
+            monkeypatch.setattr(MlflowClient, "set_registered_model_alias", set_alias)
+            if not registry_lost:
+                raise SystemExit(143)  # as SIGTERM does
+            shop.served.server.kill()
+            back.start()
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", interrupted)
+    settings = shop.settings()
+    if registry_lost:
+        said = refused(shop, settings, candidate)
+        back.join()
+        assert f"rolled back: {shop.url} serves {PRODUCTION}/1" in said
+    else:
+        with pytest.raises(SystemExit):
+            deploy(settings, candidate)
+        assert shop.last("rollback").data.tags["reason"] == "the deployment was ended"
+    assert shop.last().data.tags["outcome"].startswith("rolled back")
     assert shop.champion() == f"{PRODUCTION}/1"
     assert serves(shop, "1")
 
@@ -560,7 +592,7 @@ def test_of_two_deployments_at_once_the_second_learns_who_is_first(
 ) -> None:
     shop.act("staging", "time.sleep(3); raise AssertionError('on purpose')")
     both = [shop.command("deploy", str(candidate)) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in both]
+    said = [process.communicate(timeout=LONGEST)[1] for process in both]
     assert [process.returncode for process in both] == [1, 1], said
     assert sum("on purpose" in text for text in said) == 1, said
     [second] = [text for text in said if "on purpose" not in text]
@@ -581,11 +613,11 @@ def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
         f"pathlib.Path(__file__).with_name('here.txt').write_text({address}); time.sleep(30)",
     )
     first = shop.command("deploy", str(candidate))
-    wait_until(lambda: here.exists() and bool(here.read_text()), START)
+    wait_until(lambda: here.exists() and bool(here.read_text()), LONGEST)
     staging = here.read_text()
     assert process.listens(staging)
     first.send_signal(how)
-    first.communicate(timeout=60)
+    first.communicate(timeout=LONGEST)
     assert first.returncode == {2: 130, 15: 143, 9: -9}[how]
     wait_until(lambda: not process.listens(staging))
     assert serves(shop, "1")
@@ -603,10 +635,10 @@ def test_a_deployment_that_is_ended_after_the_promotion_goes_back(
     )
     with load(shop.url) as wrong:
         first = shop.command("deploy", str(candidate))
-        wait_until(here.exists, START)
+        wait_until(here.exists, LONGEST)
         assert shop.champion() != f"{PRODUCTION}/1"
         first.terminate()
-        first.communicate(timeout=60)
+        first.communicate(timeout=LONGEST)
         assert first.returncode == 143
         assert shop.champion() == f"{PRODUCTION}/1"
         assert serves(shop, "1")

@@ -253,6 +253,8 @@ def _require_return(
 ) -> None:
     """Raise `PromotionError` unless ``target`` may become the champion again."""
     for made in versions.every(client, left.name):
+        if failed and int(made.version) == failed.number:
+            continue  # its promotion is over, even if a registry that was away could not be told
         if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
             what = made.tags.get(SOURCE)
             raise PromotionError(f"the promotion of {what} is under way; roll back after it")
