@@ -136,6 +136,8 @@ def rollback(settings: Settings, reason: str, failed: Version | None = None) -> 
     if left is None or (failed and left != failed):
         now = f"the champion is {left} by now, not {failed}" if left else "there is no champion"
         raise PromotionError(f"{production}: {now}; nothing was rolled back")
+    if failed:
+        _end_promotion(client, failed)
     target = versions.holder(client, production, PREVIOUS)
     if target == left:  # a rollback was interrupted
         target = _replaced_by(client, left)
@@ -253,8 +255,6 @@ def _require_return(
 ) -> None:
     """Raise `PromotionError` unless ``target`` may become the champion again."""
     for made in versions.every(client, left.name):
-        if failed and int(made.version) == failed.number:
-            continue  # its promotion is over, even if a registry that was away could not be told
         if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
             what = made.tags.get(SOURCE)
             raise PromotionError(f"the promotion of {what} is under way; roll back after it")
@@ -308,6 +308,13 @@ def _lost(client: MlflowClient, copy: Version, replaced: Version | None) -> list
     if now != replaced:
         return [f"another promotion came first: the champion is {now} now, it was {replaced}"]
     return []
+
+
+def _end_promotion(client: MlflowClient, copy: Version) -> None:
+    """End the run of a promotion that is over, but could not say so to a registry that was away."""
+    run_id = client.get_model_version(copy.name, str(copy.number)).tags.get(PROMOTION, "")
+    if _under_way(client, run_id):
+        client.set_terminated(run_id, "KILLED")
 
 
 def _under_way(client: MlflowClient, run_id: str) -> bool:

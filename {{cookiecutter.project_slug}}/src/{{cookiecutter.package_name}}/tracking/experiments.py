@@ -110,10 +110,10 @@ def stage_run(
             ) as run,
         ):
             try:
-                let_go()
                 with sending.asynchronous(settings.tracking.asynchronous):
                     recording.set_tags(tags)
                     reproducibility.load_and_log_config(settings)
+                    let_go()
                     yield StageRun(
                         run.info.run_id,
                         pipeline_id,
@@ -169,7 +169,8 @@ def find_runs(
 def _termination_held_back() -> Iterator[Callable[[], None]]:
     """Hold SIGTERM back until the yielded function is called.
 
-    A run whose process is ended while MLflow opens it would say RUNNING for ever.
+    A run whose process is ended while MLflow opens it would say RUNNING for ever, and so might one
+    whose first tags are cut off in the middle: an SQLite file can be locked by them then.
     """
     if threading.current_thread() is not threading.main_thread():  # only that one handles signals
         yield lambda: None
