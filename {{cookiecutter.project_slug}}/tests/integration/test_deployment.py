@@ -549,6 +549,7 @@ def test_the_registry_is_lost_after_the_promotion(
         assert new != f"{PRODUCTION}/1"
         assert "not rolled back, since the registry does not answer" in said
         assert f"{shop.url} serves {new}; when it does" in said
+        assert "run `rollback`" in said
         shop.served.server.start()
         deployment.rollback(shop.settings(), "as it said")
     assert said.count("error:") == 1

@@ -71,15 +71,14 @@ def deployments(client: MlflowClient, settings: Settings) -> list[list[str]]:
             continue
         end = info.end_time or info.start_time
         running = info.status == "RUNNING"
-        came = tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
         found.append(
             [
-                datetime.fromtimestamp(info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                experiments.started(run),
                 tags["action"],
                 tags.get("model_version", ""),
                 tags.get("author", "").partition(" (")[0],
                 "" if running else f"{(end - info.start_time) / 1000:.0f}",
-                "under way" if running else came,
+                "under way" if running else promotion.outcome(run),
             ]
         )
     return found

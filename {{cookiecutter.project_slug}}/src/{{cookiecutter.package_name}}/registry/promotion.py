@@ -3,7 +3,6 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -218,6 +217,12 @@ def explain(settings: Settings, version: Version) -> str:
     return f"{version} would be copied to {production} and become its {CHAMPION}{former}"
 
 
+def outcome(run: Run) -> str:
+    """Return in words what came of a deployment, a rollback or a decision."""
+    tags = run.data.tags
+    return tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
+
+
 def require_unchanged(client: MlflowClient, champion: Version, files: Path) -> None:
     """Raise `PromotionError` unless the files are those that were promoted."""
     tags = client.get_model_version(champion.name, str(champion.number)).tags
@@ -327,7 +332,7 @@ def _under_way(client: MlflowClient, run_id: str) -> bool:
 def _event(run: Run, took_effect: set[str]) -> Event:
     tags = run.data.tags
     return Event(
-        datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S"),
+        experiments.started(run),
         tags["action"],
         tags.get("model_version", ""),
         str(Identity.from_tags(tags)),
@@ -338,7 +343,7 @@ def _event(run: Run, took_effect: set[str]) -> Event:
 def _result(run: Run, took_effect: set[str]) -> str:
     tags = run.data.tags
     if tags["action"] != "promotion":
-        return tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
+        return outcome(run)
     copy = tags.get("production_version", "")
     if run.info.status == "RUNNING" and copy not in took_effect:
         return "under way"

@@ -115,7 +115,7 @@ def _require_model(settings: Settings, served: Reference) -> None:
         return
     except versions.RegistryError as error:
         raise ServingError(f"{error}; promote a version, or name another with --model") from None
-    except (store.StoreError, MlflowException) as error:
+    except store.FAILURES as error:
         problem = store.complaint(error) if isinstance(error, MlflowException) else str(error)
     try:
         copies.last(served.folder(settings))

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +131,11 @@ def stage_run(
         if failure is not None and failure is not error:
             raise failure from None
         raise
+
+
+def started(run: Run) -> str:
+    """Return when a run started, in UTC, to the second."""
+    return datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
