@@ -62,7 +62,7 @@ class Unusable(Left):
 
 def pin(root: Path, answers: Mapping[str, Any]) -> str:
     """Write the exact versions into the environment files, after a fresh resolution if asked."""
-    pins = project_file(root, answers, "pins.py")
+    pins = practice(root, "environment.py")
     if answers["pins"] != "latest":
         pins["write_environments"](root)
         return "the tested versions"
@@ -114,7 +114,7 @@ def check_listening(uri: str) -> None:
 def ways(root: Path, answers: Mapping[str, Any]) -> Iterator[tuple[list[str], int]]:
     """Yield commands that run this file where MLflow can be reached, with their time limits."""
     uri, program = address(answers), ["-B", "-P", __file__]
-    pins = project_file(root, answers, "pins.py")["read_pins"](root / "requirements.txt")
+    pins = practice(root, "environment.py")["read_pins"](root / "requirements.txt")
     locked = next(pin for pin in pins if pin.startswith("mlflow==")).removeprefix("mlflow==")
     if has_mlflow(locked.split(";")[0].strip(), uri):
         yield [sys.executable, *program, "mlflow"], IN_PYTHON
@@ -161,8 +161,9 @@ def ask(command: list[str], seconds: int, root: Path) -> dict[str, str]:
 
 def through_mlflow(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
     """Let the project's own code create the experiments."""
-    tracking = f"{answers['package_name']}.tracking"
-    experiments, store = (import_module(f"{tracking}.{name}") for name in ("experiments", "store"))
+    experiments, store = (
+        import_module(f"mlflow_practices.tracking.{name}") for name in ("experiments", "store")
+    )
     uri = store.resolve_uri(answers["tracking_uri"], root)
     try:
         return dict(experiments.create_hierarchy(answers["project_slug"], uri, version(answers)))
@@ -174,7 +175,7 @@ def through_mlflow(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
 
 def through_rest(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
     """Create the experiments with the standard library alone."""
-    tracking = project_file(root, answers, "tracking/__init__.py")
+    tracking = practice(root, "tracking/__init__.py")
     uri, project, states = address(answers), answers["project_slug"], {}
     for phase in tracking["PHASES"]:
         name = tracking["experiment_name"](project, phase)
@@ -318,9 +319,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
                 process.wait(2)
 
 
-def project_file(root: Path, answers: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what one file of the package defines; it needs the standard library only."""
-    return run_path(str(root / "src" / answers["package_name"] / name))
+def practice(root: Path, name: str) -> dict[str, Any]:
+    """Return what one file of the practices defines; it needs the standard library only."""
+    return run_path(str(root / "src" / "mlflow_practices" / name))
 
 
 def address(answers: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
-"""Train, evaluate and register a model with MLflow."""
+"""The practices that the project's stages call: an update replaces this folder, so edit none of it."""
 
 import os
+
+__version__ = "0.1.0"
 
 # Read by MLflow at import. Telemetry stays off unless the environment says otherwise, and a
 # server that is down is reported after seconds, where MLflow's own default waits four minutes.

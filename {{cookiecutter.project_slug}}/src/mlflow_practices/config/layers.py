@@ -10,18 +10,22 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from . import privacy
+from .. import privacy
+from ..errors import PracticeError
 
 NO_ENVIRONMENTS = {"base", "approvers", "behaviour", "model_card"}  # other files of configs/
-PREFIX = f"{__package__.upper()}__"
-ENVIRONMENT, ROOT = f"{PREFIX}ENV", f"{PREFIX}ROOT"
 _NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces
 
 Layer = tuple[str, dict[str, Any]]
 
 
-class SettingsError(Exception):
+class SettingsError(PracticeError):
     """The configuration is wrong; one line a mistake, with its place and the remedy."""
+
+
+def prefix(package: str) -> str:
+    """Return what every environment variable of a project's settings begins with."""
+    return f"{package.upper()}__"
 
 
 def read_file(root: Path, name: str) -> Layer:
@@ -42,11 +46,12 @@ def read_file(root: Path, name: str) -> Layer:
     return place, _mapping(place, values)
 
 
-def read_variables() -> Iterator[Layer]:
-    """Yield a layer for each environment variable that begins with the package's name."""
+def read_variables(prefix: str) -> Iterator[Layer]:
+    """Yield a layer for each environment variable that begins with ``prefix``."""
+    others = {f"{prefix}ENV", f"{prefix}ROOT"}
     for name in sorted(os.environ):
-        if name.upper().startswith(PREFIX) and name.upper() not in (ENVIRONMENT, ROOT):
-            key = name[len(PREFIX) :].lower().replace("__", ".")
+        if name.upper().startswith(prefix) and name.upper() not in others:
+            key = name[len(prefix) :].lower().replace("__", ".")
             yield name, _nested(name, key, os.environ[name])
 
 
@@ -84,6 +89,24 @@ def _mapping(place: str, values: object) -> dict[str, Any]:
     return {str(key): _mapping(place, v) if isinstance(v, dict) else v for key, v in values.items()}
 
 
+def merge(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the layers as one mapping; a later one wins, key by key."""
+    merged: dict[str, Any] = {}
+    for _, values in layers:
+        _merge_into(merged, values)
+    return merged
+
+
+def _merge_into(merged: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            known = merged.get(key)
+            merged[key] = dict(known) if isinstance(known, Mapping) else {}
+            _merge_into(merged[key], value)
+        else:
+            merged[key] = value
+
+
 def forget_parameters_of_other_estimators(layers: list[Layer]) -> None:
     """Drop what lower layers say of an estimator that a higher layer has replaced."""
     estimator = None
@@ -117,27 +140,28 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def explain(
-    error: ValidationError, model: type[BaseModel], origins: dict[str, str]
-) -> SettingsError:
-    """Return all mistakes in words, a line each."""
-    return SettingsError(
-        "\n".join(_explain(dict(mistake), model, origins) for mistake in error.errors())
-    )
+    error: ValidationError, model: type[BaseModel], origins: Mapping[str, str], section: str = ""
+) -> str:
+    """Return all mistakes in words, a line each; ``section`` is where ``model`` stands."""
+    return "\n".join(_explain(dict(mistake), model, origins, section) for mistake in error.errors())
 
 
-def _explain(error: dict[str, Any], model: type[BaseModel], origins: dict[str, str]) -> str:
+def _explain(
+    error: dict[str, Any], model: type[BaseModel], origins: Mapping[str, str], section: str
+) -> str:
     """Return one line: place, dotted key, what is wrong, what is allowed, what may be meant."""
-    if not error["loc"]:  # a rule between sections; its message starts with the key
+    if not error["loc"] and not section:  # a rule between sections; it starts with the key
         message = str(error["ctx"]["error"])
-        return f"{_place(message.partition(':')[0].split('.'), origins)}: {message}"
-    *parents, last = parts = [str(part) for part in error["loc"]]
+        return f"{place(message.partition(':')[0].split('.'), origins)}: {message}"
+    inside = [str(part) for part in error["loc"]]
+    *parents, last = parts = [*([section] if section else []), *inside]
     key = ".".join(parts)
-    place = _place(parts, origins)
+    where = place(parts, origins)
     match error["type"]:
         case "extra_forbidden":
-            allowed = list(_fields(model, parents))
-            guess = _guess(last, allowed, parents)
-            return f"{place}: {key}: unknown key; allowed: {', '.join(allowed)}{guess}"
+            allowed = list(_fields(model, inside[:-1]))
+            hint = guess(last, allowed, parents)
+            return f"{where}: {key}: unknown key; allowed: {', '.join(allowed)}{hint}"
         case "missing":
             return f"configs/base.yaml: {key}: missing; give it a value"
         case "literal_error":
@@ -145,23 +169,23 @@ def _explain(error: dict[str, Any], model: type[BaseModel], origins: dict[str, s
                 text.strip("' ")
                 for text in error["ctx"]["expected"].replace(" or ", ",").split(",")
             ]
-            hints = _got(key, error) + _guess(str(error["input"]), allowed)
-            return f"{place}: {key}: allowed: {', '.join(allowed)}{hints}"
+            hints = _got(key, error) + guess(str(error["input"]), allowed)
+            return f"{where}: {key}: allowed: {', '.join(allowed)}{hints}"
         case "model_type" | "dict_type":
-            inner = ", ".join(_fields(model, parts))
-            return f"{place}: {key}: must be a mapping{f' with the keys {inner}' if inner else ''}"
+            inner = ", ".join(_fields(model, inside))
+            return f"{where}: {key}: must be a mapping{f' with the keys {inner}' if inner else ''}"
         case "value_error":
-            return f"{place}: {key}: {error['ctx']['error']}"
+            return f"{where}: {key}: {error['ctx']['error']}"
     message = str(error["msg"])
-    return f"{place}: {key}: {message[0].lower()}{message[1:]}{_got(key, error)}"
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}{_got(key, error)}"
 
 
-def _place(parts: Sequence[str], origins: dict[str, str]) -> str:
+def place(parts: Sequence[str], origins: Mapping[str, str]) -> str:
     """Return the strongest layer that says something of this key, or else of what holds it."""
     while parts:
         key = ".".join(parts)
         said = [
-            place for known, place in origins.items() if known == key or known.startswith(f"{key}.")
+            layer for known, layer in origins.items() if known == key or known.startswith(f"{key}.")
         ]
         if said:
             return said[-1]
@@ -179,7 +203,8 @@ def _fields(model: Any, path: Sequence[str]) -> Iterator[str]:
     yield from getattr(model, "model_fields", {})
 
 
-def _guess(word: str, allowed: Sequence[str], parents: Sequence[str] = ()) -> str:
+def guess(word: str, allowed: Sequence[str], parents: Sequence[str] = ()) -> str:
+    """Return what a word may be meant for, as the end of a sentence; empty if nothing is near."""
     near = difflib.get_close_matches(word, allowed, n=1)
     return f"; did you mean {'.'.join([*parents, near[0]])}?" if near else ""
 

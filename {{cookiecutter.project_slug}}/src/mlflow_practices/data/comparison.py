@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from .. import privacy
+from ..errors import PracticeError
 
 NAMES = 5  # how many categories are named, and with how many characters
 LENGTH = 40
 VERSIONS = ("old", "new")
 
 
-class ComparisonError(Exception):
+class ComparisonError(PracticeError):
     """Two tables cannot be compared; the message names the column and the remedy."""
 
 

@@ -22,6 +22,7 @@ import pandas as pd
 import yaml
 
 from .. import privacy
+from ..errors import PracticeError
 from ..tracking import recording
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ th,td{border-bottom:1px solid #ccc;overflow-wrap:anywhere;padding:.4rem;vertical
 """
 
 
-class QualityError(Exception):
+class QualityError(PracticeError):
     """The data does not meet its suite, or the suite cannot be used; the message says why."""
 
 

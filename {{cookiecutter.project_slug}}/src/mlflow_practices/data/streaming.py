@@ -19,8 +19,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..data.tables import PARQUET
-from ..settings import Data
+from ..config.sections import Data
+from ..errors import PracticeError
+from .tables import PARQUET
 
 ROWS = 50_000  # of a chunk
 BUFFER = 2**20  # bytes; without one, a whole column of a row group is read at once
@@ -30,7 +31,7 @@ MISSING = {"", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "nan", "Na
 MISSING |= {"NULL", "null", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 
 
-class ChunkError(Exception):
+class ChunkError(PracticeError):
     """A file cannot be read; the message names it and the place."""
 
 

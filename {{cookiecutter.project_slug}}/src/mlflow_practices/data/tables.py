@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
-from .. import compute, privacy
-from ..settings import Data, Split
+from .. import machine, privacy
+from ..config.sections import Data, Split
+from ..errors import PracticeError
 
 PARQUET = (".parquet", ".pq")
 SPLITS = ("train", "validation", "test")
@@ -26,7 +27,7 @@ PROBE_ROWS = 10_000  # rows of a Parquet file, from which its size in memory is 
 COPIES, PARSER_COPIES, BYTES_A_CELL = 4.5, 2, 16
 
 
-class TableError(Exception):
+class TableError(PracticeError):
     """A table cannot be used; the message names the file or column and the remedy."""
 
 
@@ -65,19 +66,24 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         ValueError,
     ) as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error):
-            left = compute.available_memory()
+            left = machine.available_memory()
             raise TableError(_too_large(path, "more memory than there is", left)) from None
         raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    _check_names(path, table.columns)
+    check(path, table)
+    return with_dates(table)
+
+
+def check(place: object, table: pd.DataFrame) -> None:
+    """Raise `TableError`, which names ``place``, unless a table has rows, good names, finite numbers."""
+    _check_names(place, table.columns)
     if table.empty:
-        raise TableError(f"{path}: has a header and no rows")
+        raise TableError(f"{place}: has a header and no rows")
     for column in table.select_dtypes("number"):
         if infinite := int(np.isinf(table[column]).sum()):
             raise TableError(
-                f"{path}: column {column!r} holds infinity in {infinite} rows; "
+                f"{place}: column {column!r} holds infinity in {infinite} rows; "
                 "leave those cells empty"
             )
-    return with_dates(table)
 
 
 def with_dates(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,39 +98,45 @@ def with_dates(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**dates) if dates else table
 
 
-def prepare(
-    table: pd.DataFrame, settings: Data, problem_type: str
-) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows that can be learned from, and notes on what was left out.
-
-    Rows without a target and columns without any value are left out.
-
-    Raises:
-        TableError: the target is missing, has one class, or does not suit ``problem_type``; or a
-            column named in the configuration does not exist.
-    """
+def require_columns(table: pd.DataFrame, settings: Data) -> None:
+    """Raise `TableError` unless a table has the columns that the configuration names."""
     columns = list(table.columns)
     named = [("target", settings.target), *(("drop", name) for name in settings.drop)]
     if settings.split.column is not None:
         named.append(("split.column", settings.split.column))
     for key, name in named:
         if name not in columns:
-            has = _listing(columns)
-            raise TableError(f"data.{key}: no column {name!r} in {settings.raw}; it has: {has}")
+            raise TableError(
+                f"data.{key}: no column {name!r} in {settings.raw or 'the table that `read` returns'}"
+                f"; it has: {_listing(columns)}"
+            )
+
+
+def prepare(
+    table: pd.DataFrame, settings: Data, problem_type: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that can be learned from, their index kept, and notes on what was left out.
+
+    Rows without a target and columns without any value are left out.
+
+    Raises:
+        TableError: the target is missing, has one class, or does not suit ``problem_type``; or no
+            column is left to learn from.
+    """
     notes = []
     known = table[settings.target].notna()
     if not known.all():
         notes.append(f"{int((~known).sum())} rows without {settings.target!r} left out")
         table = table[known]
     _check_target(table[settings.target], problem_type)
-    for column in columns:
+    for column in list(table.columns):
         if table[column].isna().all():
             notes.append(f"column {column!r} left out: it has no values")
             table = table.drop(columns=column)
     features = set(table.columns) - {settings.target, *settings.drop}
     if not features:
-        raise TableError(f"{settings.raw}: no column is left to learn from; see data.drop")
-    return table.reset_index(drop=True), notes
+        raise TableError("no column is left to learn from; see data.drop and privacy")
+    return table, notes
 
 
 def split(
@@ -208,7 +220,7 @@ def _check_memory(path: Path, settings: Data) -> None:
         return
     parquet = path.suffix in PARQUET
     need = _needed_by_parquet(path) if parquet else _needed_by_csv(path, settings)
-    left = compute.available_memory()
+    left = machine.available_memory()
     if left is not None and need > left:
         raise TableError(_too_large(path, f"about {need / 2**30:.2f} GiB", left))
 
@@ -243,16 +255,16 @@ def _too_large(path: Path, need: str, left: int | None) -> str:
     )
 
 
-def _check_names(path: Path, columns: Iterable[object]) -> None:
+def _check_names(place: object, columns: Iterable[object]) -> None:
     names = pd.Series(list(columns), dtype=object)
     if not all(isinstance(name, str) and name.strip() for name in names):
-        raise TableError(f"{path}: a column has no name, or one that is not text; name it")
+        raise TableError(f"{place}: a column has no name, or one that is not text; name it")
     if any(privacy.redact_text(name) != name for name in names):
         raise TableError(
-            f"{path}: a column's name looks like personal data; does the file lack a header line?"
+            f"{place}: a column's name looks like personal data; does the file lack a header line?"
         )
     if len(twice := names[names.duplicated()].unique()):
-        raise TableError(f"{path}: duplicate column name: {_listing(twice)}; rename one of them")
+        raise TableError(f"{place}: duplicate column name: {_listing(twice)}; rename one of them")
 
 
 def _check_target(target: pd.Series, problem_type: str) -> None:

@@ -23,6 +23,7 @@ from mlflow.models import infer_signature
 from pydantic import BaseModel, ValidationError
 
 from .. import privacy
+from ..errors import PracticeError
 from ..tracking import recording
 from .hashing import content_hash, file_hash
 
@@ -32,7 +33,7 @@ SCHEMA_LIMIT = 1_000_000  # characters that MLflow stores of a dataset's schema
 ABANDONED_SECONDS = 3600
 
 
-class VersionError(Exception):
+class VersionError(PracticeError):
     """Prepared data is missing, or is not what the manifest says it is."""
 
 
@@ -65,6 +66,18 @@ class Manifest(BaseModel, frozen=True):
     notes: list[str]
     run_id: str
     pipeline_id: str
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return what tells each split from another."""
+        columns = len(self.columns)
+        return {
+            name: {"hash": split.hash, "rows": split.rows, "columns": columns}
+            for name, split in self.splits.items()
+        }
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of what is made of this data."""
+        return {"data_version": self.version, "pipeline_id": self.pipeline_id}
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,17 @@ from tempfile import TemporaryDirectory
 
 from mlflow import MlflowException
 
-from .. import layers, privacy
-from ..settings import Settings
+from .. import privacy
+from ..config import layers
+from ..errors import PracticeError
 from ..tracking import recording
+from ..tracking.session import Session
+from .settings import DeploymentSettings
 
 SHOWN = 5  # tests that failed, in an error; all of them are in the JUnit file
 
 
-class AcceptanceError(Exception):
+class AcceptanceError(PracticeError):
     """A server did not pass its tests, or they could not be run; the message names each."""
 
 
@@ -39,11 +42,11 @@ class Tested:
         return f"{self.passed} tests passed{skipped}"
 
 
-def check(settings: Settings, address: str, where: str, mark: str = "") -> Tested:
+def check(session: Session, address: str, where: str, mark: str = "") -> Tested:
     """Run the tests against a server, and log their JUnit file and figures with the current run.
 
     Args:
-        settings: the configuration; ``deployment.tests`` says which tests.
+        session: of the project; ``deployment.tests`` says which tests.
         address: of the server.
         where: staging or production, for the names of what is logged.
         mark: of the tests that are run; all by default.
@@ -55,9 +58,10 @@ def check(settings: Settings, address: str, where: str, mark: str = "") -> Teste
         raise AcceptanceError("pytest is not installed, which runs the tests; run `make setup`")
     with TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
-        said = _run(settings, address, report, mark)
+        settings = session.settings.section(DeploymentSettings)
+        said = _run(session, settings, address, report, mark)
         if not report.exists():
-            raise AcceptanceError(f"{settings.deployment.tests} cannot be run:\n  {said}")
+            raise AcceptanceError(f"{settings.tests} cannot be run:\n  {said}")
         text = report.read_text(encoding="utf-8")
     suite = ET.fromstring(text).find("testsuite")
     assert suite is not None
@@ -87,13 +91,16 @@ def check(settings: Settings, address: str, where: str, mark: str = "") -> Teste
         heading = f"{len(problems)} of {count['tests']} tests failed:"
         raise AcceptanceError(privacy.redact_text("\n  ".join([heading, *problems[:SHOWN], *more])))
     if not tested.passed:
-        raise AcceptanceError(f"no test of {settings.deployment.tests} was run\n  {said}")
+        raise AcceptanceError(f"no test of {settings.tests} was run\n  {said}")
     return tested
 
 
-def _run(settings: Settings, address: str, report: Path, mark: str) -> str:
+def _run(
+    session: Session, settings: DeploymentSettings, address: str, report: Path, mark: str
+) -> str:
     """Run pytest and return the end of what it said."""
-    command = [sys.executable, "-m", "pytest", str(settings.path(settings.deployment.tests)), "-q"]
+    root, prefix = session.settings.root, layers.prefix(session.project.package)
+    command = [sys.executable, "-m", "pytest", str(root / settings.tests), "-q"]
     command += [
         "--junit-xml",
         str(report),
@@ -104,14 +111,14 @@ def _run(settings: Settings, address: str, report: Path, mark: str) -> str:
     environment = {
         **os.environ,
         "SERVING_URL": address,
-        layers.ROOT: str(settings.root),
-        layers.ENVIRONMENT: settings.environment,
+        f"{prefix}ROOT": str(root),
+        f"{prefix}ENV": session.settings.environment,
     }
-    limit = settings.deployment.test_seconds
+    limit = settings.test_seconds
     try:
         done = subprocess.run(
             command,
-            cwd=settings.root,
+            cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -12,17 +12,18 @@ from datetime import UTC, datetime
 
 from mlflow import MlflowClient, MlflowException
 
-from ..settings import Settings
+from ..config.settings import Settings
+from ..errors import PracticeError
+from ..registry import promotion, versions
+from ..registry.versions import CHAMPION, PREVIOUS, Version
 from ..tracking import utc
-from . import promotion, versions
-from .versions import CHAMPION, PREVIOUS, Version
 
 CANARY = "canary"
 SHARE, UNTIL = "canary_share", "canary_until"  # tags of the copy
 MOST = 0.5  # of the requests: more than that is no try
 
 
-class CanaryError(Exception):
+class CanaryError(PracticeError):
     """A canary cannot be as it was asked for or as its tags say."""
 
 

@@ -1,34 +1,34 @@
-"""A model version to production: staging, its tests, promotion, verification, and the way back."""
+"""A version to production through its steps, or the way back to the champion before it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mlflow import MlflowClient, MlflowException
-from rich.console import Console
+from mlflow import MlflowException
 from rich.markup import escape
 
-from . import pins
-from .registry import evidence, lease, promotion, versions
-from .registry.promotion import PromotionError
-from .registry.versions import Version
-from .serving import acceptance, process
-from .serving.acceptance import Tested
-from .serving.endpoint import EndpointError
-from .serving.production import Production, ProductionError
-from .settings import Settings, load_settings
-from .tracking import experiments, identity, recording, store
-from .tracking.steps import Step, Steps
+from ..errors import PracticeError
+from ..registry import promotion
+from ..registry.promotion import PromotionError
+from ..registry.versions import Version
+from ..tracking import recording, store
+from ..tracking.session import Session
+from ..tracking.steps import Step as LoggedStep
+from ..tracking.steps import Steps
+from . import lease, process
+from .endpoint import EndpointError
+from .production import Production, ProductionError
+from .settings import DeploymentSettings
+from .steps import Deployment, Step, run_smoke_tests, run_staging_tests
 
 RETRY_SECONDS = 0.2  # between two attempts at a registry that is away
 SPARE_SECONDS = 300  # of a lease, for all that has no limit of its own
-SMOKE = "smoke"  # the tests that are harmless to production
 
 
-class DeploymentError(Exception):
+class DeploymentError(PracticeError):
     """A version was not deployed; the message says why, and what serves now."""
 
 
@@ -37,98 +37,96 @@ class Deployed:
     """The version in production, what was done, and where the run is shown."""
 
     champion: Version
-    steps: list[Step]
+    steps: list[LoggedStep]
     address: str
 
 
 def deploy_model_pipeline(
-    name: str,
-    version: int,
-    settings: Settings | None = None,
-    console: Console | None = None,
+    version: Version,
+    session: Session,
+    before_promotion: Sequence[Step],
+    after_promotion: Sequence[Step],
 ) -> Deployed:
-    """Bring an approved version through staging to production, or leave production as it was.
+    """Bring an approved version through its steps to production, or leave production as it was.
+
+    Args:
+        version: of the project's model.
+        session: of the project.
+        before_promotion: steps that touch no production; one that raises ends the deployment.
+        after_promotion: steps of which a failure brings the former champion back.
 
     Raises:
         DeploymentError: it was tried, and did not get through; the former champion serves.
         LeaseError: another deployment is under way.
+        PracticeError: a step before the promotion refused it.
     """
-    settings = settings or load_settings()
-    client = store.connect(settings)
-    candidate = versions.find(name, str(version))
-    production = Production(settings, client)
-    with _deployment(settings, candidate, console) as (steps, address):
-        lease.claim(client, settings, recording.run_id(), _longest(settings))
-        if champion := promotion.standing(client, settings, candidate):
+    client, settings = session.client, session.settings
+    production = Production(session)
+    deployment = Deployment(session, version, production)
+    with _logged(session, version) as (steps, address):
+        lease.claim(client, settings, recording.run_id(), _longest(deployment.settings))
+        if champion := promotion.find_champion_copy(client, settings, version):
             with steps.step("production") as notes:
                 production.require(champion)
-                notes.append(f"{candidate} is the champion already, as {champion}")
+                notes.append(f"{version} is the champion already, as {champion}")
             recording.set_tags({"outcome": f"was the champion already, as {champion}"})
             return Deployed(champion, steps.done, address)
-        with steps.step("preconditions") as notes:
-            digest = _preconditions(settings, client, candidate)
-            notes.append(production.prepare())
-        _staging(settings, candidate, steps)
-        if settings.deployment.canary.share and production.champion:
-            with steps.step("canary") as notes:
-                notes.append(production.try_canary(candidate, digest))
+        _take(before_promotion, deployment, steps)
         promoted: Version | None = None
         try:
             with steps.step("promotion") as notes:
-                done = promotion.promote(settings, candidate)
+                done = promotion.promote(session, version)
                 promoted = done.champion
                 notes.append(f"{promoted} replaces {done.replaced or 'none'}")
-            _verify(settings, production, promoted, steps)
+            _take(after_promotion, replace(deployment, champion=promoted), steps)
             recording.set_tags({"outcome": f"deployed as {promoted}"})
         except PromotionError:  # it was refused
             raise
         except BaseException as error:
             # One that was interrupted, or whose answer was lost, may have taken effect.
             def failed() -> Version | None:
-                return promoted or promotion.standing(client, settings, candidate)
+                return promoted or promotion.find_champion_copy(client, settings, version)
 
-            back = _take_back(settings, production, failed, steps, error)
+            back = _take_back(deployment, failed, steps, error)
             with suppress(MlflowException):  # where the store is gone, that must not hide this
                 recording.set_tags({"outcome": back})
             if not isinstance(error, Exception):  # Ctrl-C, SIGTERM
                 raise
-            raise DeploymentError(f"{candidate}: {_words(error)}\n  {back}") from None
+            raise DeploymentError(f"{version}: {_words(error)}\n  {back}") from None
         return Deployed(promoted, steps.done, address)
 
 
-def stage(settings: Settings, version: Version, console: Console | None = None) -> str:
+def stage(session: Session, version: Version) -> str:
     """Serve a version on a staging server and run its tests; return where the run is shown.
 
     Raises:
         AcceptanceError: it did not pass.
         ProcessError: the server did not come up.
     """
-    store.connect(settings)
-    with _deployment(settings, version, console) as (steps, address):
+    with _logged(session, version) as (steps, address):
         recording.set_tags({"action": "staging"})
-        _staging(settings, version, steps)
+        _take([run_staging_tests], Deployment(session, version, Production(session)), steps)
         recording.set_tags({"outcome": "passed its tests"})
         return address
 
 
-def rollback(settings: Settings, reason: str, console: Console | None = None) -> Version:
+def rollback(session: Session, reason: str) -> Version:
     """Make the champion before this one the champion again, and verify that production serves it.
 
     Raises:
         DeploymentError: production does not follow.
         PromotionError: there is nothing to go back to.
     """
-    client = store.connect(settings)
-    production = Production(settings, client)
-    done = promotion.rollback(settings, reason)
+    production = Production(session)
+    done = promotion.rollback(session, reason)
     assert done.champion is not None  # or it would have raised
-    if console:
-        console.print(
-            escape(f"{done.champion} is the champion again, in place of {done.left}"),
-            highlight=False,
-            soft_wrap=True,
-        )
-    if settings.deployment.target == "local" and not process.listens(production.place.url):
+    session.console.print(
+        escape(f"{done.champion} is the champion again, in place of {done.left}"),
+        highlight=False,
+        soft_wrap=True,
+    )
+    local = session.settings.section(DeploymentSettings).target == "local"
+    if local and not process.listens(production.place.url):
         return done.champion
     try:
         production.follow(done.champion)
@@ -140,19 +138,16 @@ def rollback(settings: Settings, reason: str, console: Console | None = None) ->
 
 
 @contextmanager
-def _deployment(
-    settings: Settings, version: Version, console: Console | None
-) -> Iterator[tuple[Steps, str]]:
+def _logged(session: Session, version: Version) -> Iterator[tuple[Steps, str]]:
     """Open the run of a deployment; its steps are logged with it whatever happens."""
-    with experiments.stage_run(
-        settings,
+    with session.stage(
         "model-deployment",
         pipeline_id=version.pipeline_id or None,
         upstream_run_id=version.run_id,
     ) as run:
-        recording.set_author(identity.current(settings.root))
+        recording.set_author(session.identity)
         recording.set_tags({"model_version": str(version)})
-        steps = Steps(console)
+        steps = Steps(session.console)
         try:
             yield steps, run.address
         except BaseException:
@@ -162,58 +157,29 @@ def _deployment(
         steps.log()
 
 
-def _preconditions(settings: Settings, client: MlflowClient, version: Version) -> str:
-    """Return the digest of a version's files, which may be promoted.
-
-    Raises:
-        PromotionError: with every reason why not.
-    """
-    rests_on, reasons = promotion.check(client, settings, version)
-    reasons += pins.differences(settings.root)
-    if reasons or rests_on is None:
-        raise PromotionError(evidence.listed(f"{version} cannot be deployed", reasons))
-    return rests_on.model_digest
-
-
-def _staging(settings: Settings, version: Version, steps: Steps) -> None:
-    with process.staging(settings, version) as started:
-        with steps.step("staging") as notes:
-            place = started.wait()
-            notes.append(place.url)
-        with steps.step("staging tests") as notes:
-            notes.append(str(acceptance.check(settings, place.url, "staging")))
-
-
-def _verify(settings: Settings, production: Production, champion: Version, steps: Steps) -> None:
-    with steps.step("production") as notes:
-        production.require(champion)
-        notes.append(f"{production.place.url} serves {champion}")
-    with steps.step("smoke tests") as notes:
-        notes.append(str(_smoke(settings, production)))
-    with steps.step("watch") as notes:
-        notes.append(production.watch(champion))
-
-
-def _smoke(settings: Settings, production: Production) -> Tested:
-    return acceptance.check(settings, production.place.url, "production", SMOKE)
+def _take(chosen: Sequence[Step], deployment: Deployment, steps: Steps) -> None:
+    for step in chosen:
+        _, _, name = step.__name__.partition("_")  # without the verb
+        with steps.step((name or step.__name__).replace("_", " ")) as notes:
+            notes.append(step(deployment))
 
 
 def _take_back(
-    settings: Settings,
-    production: Production,
+    deployment: Deployment,
     failed: Callable[[], Version | None],
     steps: Steps,
     cause: BaseException,
 ) -> str:
     """Go back to the champion before ``failed``, and return in words what serves now."""
+    production = deployment.production
 
     def go_back() -> promotion.RolledBack | None:
         version = failed()
-        return promotion.rollback(settings, _words(cause), version) if version else None
+        return promotion.rollback(deployment.session, _words(cause), version) if version else None
 
     try:
         with steps.step("rollback") as notes:
-            done = _persist(settings, go_back)
+            done = _persist(deployment.settings.switch_seconds, go_back)
             if done is None:
                 notes.append("nothing was promoted")
                 return notes[0]
@@ -225,7 +191,7 @@ def _take_back(
             notes.append(f"{production.place.url} serves {done.champion} again")
         if isinstance(cause, Exception):
             with steps.step("smoke tests again") as again:
-                again.append(str(_smoke(settings, production)))
+                again.append(run_smoke_tests(deployment))
         return f"rolled back: {notes[0]}"
     except PromotionError as error:
         return f"not rolled back: {error}"
@@ -242,10 +208,10 @@ def _take_back(
 
 
 def _persist(
-    settings: Settings, action: Callable[[], promotion.RolledBack | None]
+    seconds: float, action: Callable[[], promotion.RolledBack | None]
 ) -> promotion.RolledBack | None:
-    """Try for ``deployment.switch_seconds``: a registry that is away may come back."""
-    deadline = time.monotonic() + settings.deployment.switch_seconds
+    """Try for some seconds: a registry that is away may come back."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return action()
@@ -255,9 +221,8 @@ def _persist(
             time.sleep(RETRY_SECONDS)
 
 
-def _longest(settings: Settings) -> float:
+def _longest(limits: DeploymentSettings) -> float:
     """Return the seconds after which a deployment has ended in any case."""
-    limits = settings.deployment
     servers = 2 * limits.ready_seconds + 4 * limits.switch_seconds
     watched = limits.watch.seconds + (limits.canary.seconds if limits.canary.share else 0)
     return servers + 3 * limits.test_seconds + watched + SPARE_SECONDS

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from .. import privacy
+from ..errors import PracticeError
 
 CONNECTIONS = 4  # that must all agree on the version: each may reach another worker
 GONE = ("0", "499")  # the statuses of requests whose client went away
 JSON = "application/json"
 
 
-class EndpointError(Exception):
+class EndpointError(PracticeError):
     """A server does not answer, or not as this project's does; names its address and the remedy."""
 
 

@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from ..settings import Settings
+from ..config.settings import Settings
+from ..errors import PracticeError
 from ..tracking import experiments, recording, utc, utc_now
 
 ACTION = "deployment"
@@ -22,7 +23,7 @@ CHOOSING = "choosing"
 CHOOSING_SECONDS = 10  # that another run may take for it: two requests
 
 
-class LeaseError(Exception):
+class LeaseError(PracticeError):
     """Another deployment is under way; the message says whose, of what, and until when."""
 
 

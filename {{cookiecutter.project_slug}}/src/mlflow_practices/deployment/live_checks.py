@@ -7,8 +7,9 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..settings import Canary, Watch
+from ..errors import PracticeError
 from .endpoint import Endpoint, EndpointError, Figures
+from .settings import Canary, Watch
 
 LOOK_SECONDS = 1.0  # between two looks; at each a request of our own is sent
 FEW = 20  # requests, of which one failure is not yet a rate
@@ -16,7 +17,7 @@ ROUNDING_SECONDS = 0.001  # below it a ratio is one of the histogram's buckets
 GONE = 3  # looks without an answer, after which the server counts as down
 
 
-class WatchError(Exception):
+class WatchError(PracticeError):
     """What was watched goes beyond a limit; the message names figure and limit."""
 
 

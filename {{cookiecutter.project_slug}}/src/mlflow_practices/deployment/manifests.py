@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 import yaml
 
-from .. import layers
+from ..config import layers
+from ..config.settings import Settings
+from ..errors import PracticeError
 from ..privacy import protection
-from ..settings import Settings
 
 PORT = 8000
 USER = 10001
@@ -35,7 +36,7 @@ READ = ("project.", "tracking.", "privacy.", "training.trusted_types", "serving.
 OF_THE_IMAGE = ("serving.host", "serving.port", "serving.local_copy", "serving.log.folder")
 
 
-class ManifestError(Exception):
+class ManifestError(PracticeError):
     """The settings cannot be deployed so; the message says what to change."""
 
 

@@ -14,18 +14,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from .. import layers, privacy
+from .. import privacy
+from ..config import layers
+from ..config.settings import Settings
+from ..errors import PracticeError
 from ..registry.versions import Version
-from ..settings import Settings
+from ..serving.settings import ServingSettings
+from ..tracking.session import Session
 from .endpoint import Endpoint, EndpointError
+from .settings import DeploymentSettings
 
-PACKAGE = __package__.partition(".")[0]
 SHOWN_LINES = 12  # the last of a server's log, where it did not come up
 STOP_SECONDS = 15  # beyond what it has to answer requests under way
 LOOK_SECONDS = 0.1
 
 
-class ProcessError(Exception):
+class ProcessError(PracticeError):
     """A server did not come up or end; the message shows what it said last."""
 
 
@@ -34,15 +38,18 @@ class Server:
 
     def __init__(
         self,
-        settings: Settings,
+        session: Session,
         log: Path,
         arguments: Sequence[str],
         variables: Mapping[str, str | None],
     ) -> None:
         """Start it; what it says goes to the file ``log``. A variable of None is taken away."""
-        environment = {**os.environ, layers.ROOT: str(settings.root), **variables}
-        command = [sys.executable, "-m", PACKAGE, "serve", "--env", settings.environment]
-        self._log, self._settings = log, settings
+        package, settings = session.project.package, session.settings
+        root = {f"{layers.prefix(package)}ROOT": str(settings.root)}
+        environment = {**os.environ, **root, **variables}
+        command = [sys.executable, "-m", package, "serve", "--env", settings.environment]
+        self._log, self._drain = log, settings.section(ServingSettings).drain_seconds
+        self._ready_seconds = settings.section(DeploymentSettings).ready_seconds
         with log.open("wb") as err:
             self.process = subprocess.Popen(
                 [*command, *arguments],
@@ -60,7 +67,7 @@ class Server:
         Raises:
             ProcessError: it ended, or ``deployment.ready_seconds`` are over.
         """
-        limit = self._settings.deployment.ready_seconds
+        limit = self._ready_seconds
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             if (code := self.process.poll()) is not None:
@@ -82,7 +89,7 @@ class Server:
         """End it: it answers the requests under way first."""
         self.process.terminate()
         try:
-            self.process.wait(self._settings.serving.drain_seconds + STOP_SECONDS)
+            self.process.wait(self._drain + STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -92,7 +99,7 @@ class Server:
 
 
 @contextmanager
-def staging(settings: Settings, version: Version) -> Iterator[Server]:
+def staging(session: Session, version: Version) -> Iterator[Server]:
     """Serve a version on a free port of this machine, apart from all that production uses.
 
     The server ends in every case, also when this process is killed.
@@ -100,12 +107,13 @@ def staging(settings: Settings, version: Version) -> Iterator[Server]:
     arguments = ["--model", version.uri, "--host", "127.0.0.1", "--port", "0"]
     arguments += ["--workers", "1", "--parent", str(os.getpid())]
     with TemporaryDirectory(prefix="staging-") as folder:
+        prefix = layers.prefix(session.project.package)
         variables = {
-            f"{layers.PREFIX}SERVING__LOCAL_COPY": folder,
-            f"{layers.PREFIX}SERVING__LOG__SAMPLE": "0",
+            f"{prefix}SERVING__LOCAL_COPY": folder,
+            f"{prefix}SERVING__LOG__SAMPLE": "0",
             "REDIS_URL": None,
         }
-        server = Server(settings, Path(folder, "server.log"), arguments, variables)
+        server = Server(session, Path(folder, "server.log"), arguments, variables)
         try:
             yield server
         finally:
@@ -115,10 +123,12 @@ def staging(settings: Settings, version: Version) -> Iterator[Server]:
 class LocalProduction:
     """The server in production where ``deployment.target`` is local: a process of this machine."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, session: Session) -> None:
         """Know its files: its process id and its log, beside the copies of what it serves."""
-        self._settings = settings
-        self._folder = settings.path(settings.serving.local_copy)
+        self._session = session
+        serving = session.settings.section(ServingSettings)
+        self._drain = serving.drain_seconds
+        self._folder = session.settings.path(serving.local_copy)
         self._pid = self._folder / "production.pid"
         self._server: Server | None = None
 
@@ -129,9 +139,9 @@ class LocalProduction:
             ProcessError: it does not come up.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        address = urlsplit(address_of(self._settings))
+        address = urlsplit(address_of(self._session.settings))
         arguments = ["--host", str(address.hostname), "--port", str(address.port or 80)]
-        self._server = Server(self._settings, self._folder / "production.log", arguments, {})
+        self._server = Server(self._session, self._folder / "production.log", arguments, {})
         self._pid.write_text(str(self._server.process.pid), encoding="ascii")
         try:
             return self._server.wait()
@@ -154,8 +164,8 @@ class LocalProduction:
             self._server.stop()
             return True
         os.kill(process, 15)
-        deadline = time.monotonic() + self._settings.serving.drain_seconds + STOP_SECONDS
-        while _serves(process):
+        deadline = time.monotonic() + self._drain + STOP_SECONDS
+        while self._serves(process):
             if time.monotonic() > deadline:
                 raise ProcessError(f"the server does not end; end the process {process}")
             time.sleep(LOOK_SECONDS)
@@ -165,16 +175,19 @@ class LocalProduction:
         """Return the server's process id, unless it ended and another program has the id now."""
         with suppress(OSError, ValueError):
             process = int(self._pid.read_text(encoding="ascii"))
-            return process if _serves(process) else None
+            return process if self._serves(process) else None
         return None
+
+    def _serves(self, process: int) -> bool:
+        return f"-m {self._session.project.package} serve" in _command(process)
 
 
 def address_of(settings: Settings) -> str:
     """Return where production answers."""
-    serving = settings.serving
+    serving = settings.section(ServingSettings)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serving.host, serving.host)
     host = f"[{host}]" if ":" in host else host
-    return settings.deployment.url or f"http://{host}:{serving.port}"
+    return settings.section(DeploymentSettings).url or f"http://{host}:{serving.port}"
 
 
 def listens(address: str) -> bool:
@@ -184,10 +197,6 @@ def listens(address: str) -> bool:
     with suppress(OSError), socket.create_connection((str(parts.hostname), port), timeout=5):
         return True
     return False
-
-
-def _serves(process: int) -> bool:
-    return f"-m {PACKAGE} serve" in _command(process)
 
 
 def _command(process: int) -> str:

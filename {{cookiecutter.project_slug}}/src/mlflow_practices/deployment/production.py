@@ -6,33 +6,37 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
-from mlflow import MlflowClient, MlflowException
+from mlflow import MlflowException
 
-from ..registry import canary, versions
+from ..errors import PracticeError
+from ..registry import versions
 from ..registry.versions import CHAMPION, Version
-from ..settings import Settings
-from . import process, watch
+from ..tracking.session import Session
+from . import canary, live_checks, process
 from .endpoint import Endpoint, EndpointError
 from .process import LocalProduction
+from .settings import DeploymentSettings
 
 LOOK_SECONDS = 0.2  # between two looks
 SPARE_SECONDS = 60  # of a canary, for all that has no limit of its own
 
 
-class ProductionError(Exception):
+class ProductionError(PracticeError):
     """Production does not do what it was asked to; the message says what it does."""
 
 
 class Production:
     """The server in production, and the champion that it serves before a deployment."""
 
-    def __init__(self, settings: Settings, client: MlflowClient) -> None:
+    def __init__(self, session: Session) -> None:
         """Look up the champion; the server is not asked yet."""
-        self._settings, self._client = settings, client
+        settings, client = session.settings, session.client
+        self._settings, self._client = settings.section(DeploymentSettings), client
+        self._project = settings
         self._name = versions.production_name(settings.project.name)
         self.champion = versions.holder(client, self._name, CHAMPION)
         self.place = Endpoint(process.address_of(settings))
-        self._local = LocalProduction(settings) if settings.deployment.target == "local" else None
+        self._local = LocalProduction(session) if self._settings.target == "local" else None
         self._usual = 0.0  # the share of requests that were refused or failed before
 
     def prepare(self) -> str:
@@ -66,7 +70,7 @@ class Production:
         Raises:
             ProductionError: it was refused, or ``deployment.switch_seconds`` are over.
         """
-        limit = self._settings.deployment.switch_seconds
+        limit = self._settings.switch_seconds
         deadline, seen = time.monotonic() + limit, ""
         while time.monotonic() < deadline:
             try:
@@ -93,7 +97,7 @@ class Production:
             ProductionError: somebody made another version the champion.
             WatchError: a limit is passed, or the server is gone.
         """
-        limits = self._settings.deployment.watch
+        limits = self._settings.watch
 
         def still() -> None:
             with suppress(MlflowException):
@@ -101,8 +105,10 @@ class Production:
                 if champion != version:
                     raise ProductionError(f"somebody made {champion} the champion meanwhile")
 
-        found = watch.watch(self.place, str(version), limits, limits.seconds, self._usual, still)
-        return watch.describe(found, str(version))
+        found = live_checks.watch(
+            self.place, str(version), limits, limits.seconds, self._usual, still
+        )
+        return live_checks.describe(found, str(version))
 
     def try_canary(self, candidate: Version, digest: str) -> str:
         """Have a share of the requests answered by a version, and compare; return in words.
@@ -111,23 +117,21 @@ class Production:
             ProductionError: it was not taken up.
             WatchError: it does worse than the champion, or too few requests came to say so.
         """
-        wanted, champion = self._settings.deployment.canary, str(self.champion)
-        longest = wanted.seconds + self._settings.deployment.switch_seconds + SPARE_SECONDS
+        wanted, champion = self._settings.canary, str(self.champion)
+        longest = wanted.seconds + self._settings.switch_seconds + SPARE_SECONDS
         until = datetime.now(UTC) + timedelta(seconds=longest)
-        copy = canary.start(self._client, self._settings, candidate, digest, wanted.share, until)
+        copy = canary.start(self._client, self._project, candidate, digest, wanted.share, until)
         try:
             self._await_canary(str(copy))
-            limits = self._settings.deployment.watch
-            found = watch.watch(self.place, str(copy), limits, wanted.seconds)
-            watch.compare(found, str(copy), champion, wanted)
-            return (
-                f"{watch.describe(found, str(copy))}; champion: {watch.describe(found, champion)}"
-            )
+            limits = self._settings.watch
+            found = live_checks.watch(self.place, str(copy), limits, wanted.seconds)
+            live_checks.compare(found, str(copy), champion, wanted)
+            return f"{live_checks.describe(found, str(copy))}; champion: {live_checks.describe(found, champion)}"
         finally:
-            canary.end(self._client, self._settings)
+            canary.end(self._client, self._project)
 
     def _await_canary(self, copy: str) -> None:
-        limit = self._settings.deployment.switch_seconds
+        limit = self._settings.switch_seconds
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             state = self.place.health().get("canary") or {}

@@ -6,21 +6,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from numbers import Real
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from . import bootstrap, estimators, privacy
-from .bootstrap import Resampled
-from .estimators import LOWER_IS_BETTER, Encoded, Predictions
-from .settings import Gates, MetricGate, SliceGate
+from .. import privacy
+from ..config.sections import Gates, MetricGate, SliceGate
+from ..errors import PracticeError, listed
+from . import intervals
+from .intervals import Resampled
+from .metrics import LOWER_IS_BETTER, Encoded, Metric, Predictions, encode
 
 FEW_VALUES = 10  # of numbers or dates; with more, slices are quarters of the rows
 MAX_VALUES = 50  # of a column; the rows of rarer ones are a slice together
 ROUNDING = 1e-9
 
 Outcome = Literal["passed", "failed", "no-champion"]
+
+
+class GateError(PracticeError):
+    """A version did not pass its evaluation; the message names each gate that failed."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,16 @@ class Verdict:
         """Return the gates that were not passed."""
         return [gate for gate in self.gates if not gate.passed]
 
+    def figures(self) -> dict[str, float]:
+        """Return what is logged as metrics of the run."""
+        figures = {"latency_ms": self.latency_ms, "size_mb": self.size_mb}
+        for name, found in self.metrics.items():
+            figures[f"test_{name}"] = found.value
+            for other in ("baseline", "champion"):
+                if (value := getattr(found, other)) is not None:
+                    figures[f"{other}_{name}"] = value
+        return figures
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for machines."""
         return asdict(self)
@@ -89,6 +106,14 @@ class Verdict:
         )
 
 
+def require_passed(name: str, verdict: Verdict) -> None:
+    """Raise `GateError` unless every gate was passed."""
+    if failed := verdict.failed:
+        count = f"{len(failed)} of {len(verdict.gates)} gates"
+        reasons = [f"{gate.name}: {gate.reason}" for gate in failed]
+        raise GateError(listed(f"{name} failed {count}", reasons))
+
+
 def judge(
     gates: Gates,
     X: pd.DataFrame,
@@ -101,6 +126,7 @@ def judge(
     size_mb: float,
     card_gaps: Sequence[str] = (),
     seed: int = 0,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> Verdict:
     """Hold a model's predictions for ``X`` against the gates.
 
@@ -112,16 +138,17 @@ def judge(
         baseline: what it must beat.
         champion: what it must not be worse than; None without one, a text if that one cannot
             predict these rows, which is the reason that its gates fail for.
-        latency_ms: of one row, see `estimators.latency`.
+        latency_ms: of one row, see `latency`.
         size_mb: of the model's files.
         card_gaps: fields of the model card that are empty.
         seed: of the bootstrap.
+        metrics: of the project's own.
     """
-    rows = estimators.encode(y, candidate)
-    ours = bootstrap.resample(rows, gates.resamples, seed)
-    dummy = bootstrap.measure(estimators.encode(y, baseline))
+    rows = encode(y, candidate)
+    ours = intervals.resample(rows, gates.resamples, seed)
+    dummy = intervals.measure(encode(y, baseline))
     theirs: Resampled | str | None = (
-        bootstrap.resample(estimators.encode(y, champion), gates.resamples, seed)
+        intervals.resample(encode(y, champion), gates.resamples, seed)
         if isinstance(champion, Predictions)
         else champion
     )
@@ -205,7 +232,7 @@ def _slices(gate: SliceGate, X: pd.DataFrame, rows: Encoded) -> list[Slice]:
     for column in gate.columns:
         if column in X:
             codes, names = _cut(X[column])
-            values = bootstrap.by_slice(rows, codes, str(gate.metric))
+            values = intervals.by_slice(rows, codes, str(gate.metric))
             counts = np.bincount(codes)
             found += [
                 Slice(column, names[code], int(counts[code]), float(values[code]))

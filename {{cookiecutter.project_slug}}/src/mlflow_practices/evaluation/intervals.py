@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .estimators import LOWER_IS_BETTER, Encoded
+from .metrics import LOWER_IS_BETTER, Encoded
 
 GROUPS = 2000  # with fewer rows, each is a group
 CHUNK = 64  # resamples at a time, which bounds the memory
@@ -42,7 +42,7 @@ class Resampled:
 def resample(model: Encoded, resamples: int, seed: int = 0) -> Resampled:
     """Return a model's metrics, each with its values on resamples of the rows.
 
-    The metrics are those of `estimators.measure`, on a resample that lacks a class the mean over
+    The metrics are those of `metrics.measure`, on a resample that lacks a class the mean over
     the others. ROC AUC varies as the mean of its placement values does (DeLong et al., 1988).
     """
     random = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def resample(model: Encoded, resamples: int, seed: int = 0) -> Resampled:
 
 
 def measure(model: Encoded) -> dict[str, float]:
-    """Return the metrics alone: what `estimators.measure` returns, without its checks."""
+    """Return the metrics alone: what `metrics.measure` returns, without its checks."""
     return _points(_sums(model, np.zeros(len(model.true), dtype=int)))
 
 

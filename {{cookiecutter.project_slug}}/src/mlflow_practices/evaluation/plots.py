@@ -21,7 +21,10 @@ from sklearn.metrics import (
     RocCurveDisplay,
 )
 
-from .estimators import Predictions
+from ..config.settings import Settings
+from ..data.splits import LoggedSplit
+from ..tracking import recording
+from .metrics import Predictions
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
@@ -41,6 +44,33 @@ def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
         return _classification(y, predictions)
     kinds = ("residual_vs_predicted", "actual_vs_predicted")
     return {kind: _prediction_error(y, predictions.values, kind) for kind in kinds}
+
+
+def log_performance(y: pd.Series, predictions: Predictions) -> dict[str, bytes]:
+    """Log the plots that suit the predictions, and return the images by name."""
+    return {
+        name: recording.log_figure(figure, f"plots/{name}.png")
+        for name, figure in performance(y, predictions).items()
+    }
+
+
+def log_importance(model: Any, split: LoggedSplit, settings: Settings) -> dict[str, bytes]:
+    """Log permutation importance, and return the image by its name.
+
+    It predicts once a column and repeat, so that a table with more than
+    ``evaluation.importance_columns`` gets none; a tag of the run says so.
+    """
+    limits = settings.evaluation
+    if split.X.shape[1] > limits.importance_columns:
+        reason = f"skipped: {split.X.shape[1]} columns, evaluation.importance_columns is lower"
+        recording.set_tags({"permutation_importance": reason})
+        return {}
+    count, seed = min(limits.importance_rows, len(split.X)), settings.data.split.seed
+    rows = split.X.sample(count, random_state=seed)
+    found = importance(model, rows, split.y[rows.index], limits.importance_repeats)
+    recording.log_dict(found.values, "permutation_importance.json")
+    image = recording.log_figure(found.figure, "plots/permutation_importance.png")
+    return {"permutation_importance": image}
 
 
 def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:

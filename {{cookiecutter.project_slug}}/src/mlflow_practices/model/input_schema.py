@@ -18,13 +18,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from mlflow.models import Model
-from sklearn.pipeline import Pipeline
 
 from .. import privacy
+from ..errors import PracticeError
 
 Columns = dict[str, np.ndarray]  # of each column an array of shape (rows,), in the model's order
 Kind = Literal["number", "text", "boolean", "date"]
 
+MAX_CATEGORIES = 50  # of a column; with more, one that is new is no mistake
 METADATA = "columns"  # the key in the model's metadata
 LARGEST = float(np.finfo(np.float32).max)  # what estimators can take, most of which use float32
 SHOWN = 10  # names or categories in a message
@@ -46,7 +47,7 @@ PSEUDONYM = r"p_[0-9a-f]{32}"
 _BOOLEANS = {"true": True, "false": False}
 
 
-class RefusalError(Exception):
+class RefusalError(PracticeError):
     """Rows are not what the model wants.
 
     ``kind`` is for counting, ``column`` the one at fault, if one is; the message is a sentence
@@ -59,7 +60,7 @@ class RefusalError(Exception):
         self.kind, self.status, self.column = kind, status, column
 
 
-class ContractError(Exception):
+class InputSchemaError(PracticeError):
     """A model cannot be served, since what it wants is not known."""
 
 
@@ -187,7 +188,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Contract:
+class InputSchema:
     """The columns that a model wants, in its order."""
 
     columns: tuple[Column, ...]
@@ -285,43 +286,47 @@ class Contract:
         raise RefusalError(kind, f"row {row}: {_sentence(column, kind)}", column=column.name)
 
 
+def count_rows(columns: Columns) -> int:
+    """Return the number of rows in a batch."""
+    return len(next(iter(columns.values())))
+
+
 def learn(
-    X: pd.DataFrame, model: Pipeline, policies: Mapping[str, privacy.Policy] = MappingProxyType({})
+    X: pd.DataFrame, policies: Mapping[str, privacy.Policy] = MappingProxyType({})
 ) -> dict[str, Any]:
     """Return what serving has to know of the columns that a model was trained on, for JSON.
 
     Text columns with few values are refused others in serving, as a mistyped one would be taken
-    for none of them; those with many (`estimators.MAX_CATEGORIES`) may bring new ones.
+    for none of them; those with many (`MAX_CATEGORIES`) may bring new ones.
     """
-    by_step = {name: columns for name, _, columns in model["prepare"].transformers_}
-    narrow = set(by_step.get("categories", ()))
     columns: dict[str, Any] = {}
     for name in X.columns:
         columns[name] = {"nullable": bool(X[name].isna().any())}
         if name in policies:
             columns[name]["policy"] = policies[name]
         values = X[name].dropna().unique()
-        if name in narrow and all(isinstance(value, str) for value in values):
+        few = len(values) <= MAX_CATEGORIES
+        if few and len(values) and all(isinstance(value, str) for value in values):
             columns[name]["categories"] = sorted(values)
     return {METADATA: columns}
 
 
-def of_model(model: Model) -> Contract:
-    """Return the contract of a logged model.
+def of_model(model: Model) -> InputSchema:
+    """Return the input schema of a logged model.
 
     Raises:
-        ContractError: the model has no signature of named columns, or one of a kind that JSON has
+        InputSchemaError: the model has no signature of named columns, or one of a kind that JSON has
             no plain value for.
     """
     schema = model.get_input_schema()  # type: ignore[no-untyped-call]
     if schema is None or not schema.has_input_names() or schema.is_tensor_spec():
-        raise ContractError("the model has no signature with named columns")
+        raise InputSchemaError("the model has no signature with named columns")
     known = (model.metadata or {}).get(METADATA, {})
     columns = []
     for spec in schema.inputs:
         type_name = getattr(spec.type, "name", str(spec.type))
         if type_name not in KINDS:
-            raise ContractError(f"the column {spec.name!r} is of the type {type_name}")
+            raise InputSchemaError(f"the column {spec.name!r} is of the type {type_name}")
         told = known.get(spec.name, {})
         categories = told.get("categories")
         columns.append(
@@ -333,7 +338,7 @@ def of_model(model: Model) -> Contract:
                 told.get("policy"),
             )
         )
-    return Contract(tuple(columns))
+    return InputSchema(tuple(columns))
 
 
 def _sentence(column: Column, kind: str) -> str:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import skops.io
 from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
-from .. import estimators
-from ..settings import Settings
+from ..errors import PracticeError
+from ..tracking.session import Session
 
 
-class TrustError(Exception):
+class TrustError(PracticeError):
     """Loading a model's files could run anybody's code."""
 
 
-def load(files: Path, settings: Settings) -> Pipeline:
+def load(files: Path, session: Session) -> Pipeline:
     """Return the pipeline in a model's folder, if `require_trusted` lets it pass.
 
     Unlike MLflow's own loading this leaves the code in the folder alone, which would come before
     all other code on Python's path; the project has its own.
     """
-    trusted = require_trusted(files, settings)
+    trusted = require_trusted(files, session)
     return skops.io.load(saved(files), trusted=trusted)
 
 
@@ -31,12 +32,13 @@ def saved(files: Path) -> Path:
     return files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
 
 
-def require_trusted(files: Path, settings: Settings) -> list[str]:
+def require_trusted(files: Path, session: Session) -> list[str]:
     """Return the types that a saved model wants skops to trust, if all of them may be.
 
     Args:
         files: the model's folder.
-        settings: name the estimator, whose library is trusted, and ``training.trusted_types``.
+        session: its settings name the estimator, whose library is trusted, and
+            ``training.trusted_types``; its project's own types are trusted.
 
     Raises:
         TrustError: a type is another one, or the format can run any code.
@@ -51,11 +53,38 @@ def require_trusted(files: Path, settings: Settings) -> list[str]:
             "code; log it with mlflow.sklearn, serialization_format='skops'"
         )
     listed: list[str] = flavor.get("skops_trusted_types") or []
-    training = settings.training
-    library = training.estimator.partition(".")[0]
-    if strange := estimators.unvouched(listed, library, training.trusted_types):
+    library = session.settings.training.estimator.partition(".")[0]
+    if strange := unvouched(listed, library, session):
         raise TrustError(
             f"MLmodel: the model holds {', '.join(strange)}; "
             "list them in training.trusted_types if you trust them"
         )
     return listed
+
+
+def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
+    """Return the types that whoever loads the saved pipeline must trust.
+
+    Those of scikit-learn, numpy, scipy, the project and the estimator's own library are; any
+    other has to be listed in the configuration, since loading a file runs its types' code.
+
+    Raises:
+        TrustError: the pipeline holds a type that nobody vouched for.
+    """
+    found: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
+    library = type(pipeline[-1]).__module__.partition(".")[0]
+    if strange := unvouched(found, library, session):
+        raise TrustError(
+            f"training.trusted_types: the model holds {', '.join(strange)}; "
+            "list them there if you trust them"
+        )
+    return found
+
+
+def unvouched(types: Sequence[str], library: str, session: Session) -> list[str]:
+    """Return the types that are neither of ``library``, the estimator's, nor listed in
+    ``training.trusted_types``, nor of those that every model here is made of.
+    """
+    own = {"sklearn", "numpy", "scipy", session.project.package, library}
+    also = session.settings.training.trusted_types
+    return [name for name in types if name.partition(".")[0] not in own and name not in also]

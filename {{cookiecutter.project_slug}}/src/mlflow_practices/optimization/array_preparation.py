@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,31 +13,42 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ..estimators import DateParts
-from .contract import Columns
-
-PARTS = 4  # of a date, as `DateParts` takes it apart
+from ..errors import PracticeError
+from ..model.input_schema import Columns
 
 
-class PreparationError(Exception):
+class PreparationError(PracticeError):
     """A step of the pipeline has no counterpart here."""
 
 
 @dataclass(frozen=True)
-class Scaled:
-    """Columns to impute and to scale; the last three have the shape (features,)."""
+class Numbers:
+    """Columns that become numbers at ``start``, as a transformer's ``transform_arrays`` makes them,
+    if there is one; then imputed and scaled by arrays of shape (features,), if there are.
+    """
 
     columns: list[str]
     start: int
-    missing: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
+    transform: Callable[[list[np.ndarray]], np.ndarray] | None = None
+    missing: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
-    def fill(self, found: np.ndarray) -> None:
-        """Finish numbers of shape (rows, features) in place, NaN for missing, as scikit-learn."""
-        np.copyto(found, self.missing, where=np.isnan(found))
-        found -= self.mean
-        found /= self.scale
+    def write(self, columns: Columns, made: np.ndarray) -> None:
+        """Write features into ``made``, of shape (rows, all features), as scikit-learn has them."""
+        values = [columns[name] for name in self.columns]
+        if self.transform is None:
+            found = made[:, self.start : self.start + len(values)]
+            for index, column in enumerate(values):
+                found[:, index] = column
+        else:
+            features = np.asarray(self.transform(values))
+            found = made[:, self.start : self.start + features.shape[1]]
+            found[:] = features
+        if self.missing is not None:
+            np.copyto(found, self.missing, where=np.isnan(found))
+            found -= self.mean
+            found /= self.scale
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,16 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Preparation:
-    """The ``prepare`` step of a pipeline of `estimators.build`, to the last bit."""
+    """The first step of a pipeline, the project's ``features.build``, to the last bit.
+
+    It is known where that is a `ColumnTransformer` of imputed and scaled numbers, of one-hot
+    encoded text, and of transformers with a method ``transform_arrays(columns)``: it takes a list
+    of arrays of shape (rows,) and returns what ``transform`` does, an array of shape (rows,
+    features). Such a transformer may stand alone, or before an imputer and a scaler.
+    """
 
     width: int
-    numbers: Scaled | None
-    dates: Scaled | None
+    numbers: list[Numbers]
     encoded: list[Encoded]
 
     @classmethod
@@ -62,51 +79,43 @@ class Preparation:
         """Read it off a fitted pipeline.
 
         Raises:
-            PreparationError: a step is not one that `estimators.build` makes.
+            PreparationError: a step has no counterpart here.
         """
         prepare = pipeline.steps[0][1]
         if len(pipeline.steps) != 2 or not isinstance(prepare, ColumnTransformer):
             raise PreparationError("the pipeline is not a ColumnTransformer and an estimator")
         places = prepare.output_indices_
         width = max((place.stop for place in places.values()), default=0)
-        scaled: dict[str, Scaled] = {}
+        numbers: list[Numbers] = []
         encoded: list[Encoded] = []
         for name, step, columns in prepare.transformers_:
-            first = places[name].start if name in places else 0
+            if step == "drop":
+                continue
+            names, start = list(columns), places[name].start
             match step:
                 case Pipeline(steps=[(_, SimpleImputer() as gaps), (_, StandardScaler() as z)]):
-                    scaled["numbers"] = _scaled(list(columns), first, gaps, z)
+                    numbers.append(_scaled(names, start, None, gaps, z))
                 case Pipeline(
-                    steps=[
-                        (_, DateParts()),
-                        (_, SimpleImputer() as gaps),
-                        (_, StandardScaler() as z),
-                    ]
-                ):
-                    scaled["dates"] = _scaled(list(columns), first, gaps, z)
+                    steps=[(_, own), (_, SimpleImputer() as gaps), (_, StandardScaler() as z)]
+                ) if hasattr(own, "transform_arrays"):
+                    numbers.append(_scaled(names, start, own.transform_arrays, gaps, z))
                 case OneHotEncoder(drop=None):
-                    encoded += _encoded(list(columns), first, step, width)
-                case "drop":
-                    pass
+                    encoded += _encoded(names, start, step, width)
+                case _ if hasattr(step, "transform_arrays"):
+                    numbers.append(Numbers(names, start, step.transform_arrays))
                 case _:
-                    raise PreparationError(f"its step {name!r} is none of `estimators.build`")
-        return cls(width, scaled.get("numbers"), scaled.get("dates"), encoded)
+                    raise PreparationError(
+                        f"its step {name!r} is of no known kind, and has no `transform_arrays`"
+                    )
+        return cls(width, numbers, encoded)
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """Return what the estimator takes: float64 of shape (rows, features)."""
         rows = len(next(iter(columns.values())))
         # One more than wanted: there goes what no feature stands for.
         made = np.zeros((rows, self.width + 1))
-        if numbers := self.numbers:
-            found = made[:, numbers.start : numbers.start + len(numbers.columns)]
-            for index, name in enumerate(numbers.columns):
-                found[:, index] = columns[name]
-            numbers.fill(found)
-        if dates := self.dates:
-            found = made[:, dates.start : dates.start + PARTS * len(dates.columns)]
-            for index, name in enumerate(dates.columns):
-                _take_apart(columns[name], found[:, PARTS * index : PARTS * (index + 1)])
-            dates.fill(found)
+        for numbers in self.numbers:
+            numbers.write(columns, made)
         if self.encoded:
             ones = [
                 [step.places.get(value, step.other) for value in columns[step.column].tolist()]
@@ -117,7 +126,7 @@ class Preparation:
 
 
 def arrays(X: pd.DataFrame) -> Columns:
-    """Return a table's columns as arrays of shape (rows,), as a contract makes them of requests."""
+    """Return a table's columns as arrays of shape (rows,), as an input schema makes them of requests."""
     found: Columns = {}
     for name, values in X.items():
         if pd.api.types.is_datetime64_dtype(values):
@@ -129,23 +138,18 @@ def arrays(X: pd.DataFrame) -> Columns:
     return found
 
 
-def _take_apart(dates: np.ndarray, parts: np.ndarray) -> None:
-    """Write year, month, day of the week and days since 1970, as `DateParts` has them."""
-    days = dates.astype("datetime64[D]").astype(np.int64)
-    months = dates.astype("datetime64[M]").astype(np.int64)
-    parts[:, 0] = months // 12 + 1970
-    parts[:, 1] = months % 12 + 1
-    parts[:, 2] = (days + 3) % 7  # 1970 began on a Thursday
-    parts[:, 3] = dates.view(np.int64) / 86_400e9
-    parts[np.isnat(dates)] = np.nan
-
-
-def _scaled(columns: list[str], start: int, gaps: SimpleImputer, z: StandardScaler) -> Scaled:
+def _scaled(
+    columns: list[str],
+    start: int,
+    transform: Callable[[list[np.ndarray]], np.ndarray] | None,
+    gaps: SimpleImputer,
+    z: StandardScaler,
+) -> Numbers:
     missing = gaps.statistics_.astype(np.float64)
     plain = not gaps.add_indicator and z.with_mean and z.with_std
     if not plain or np.isnan(missing).any() or not pd.isna(gaps.missing_values):
         raise PreparationError("an imputer or a scaler has options that are not known")
-    return Scaled(columns, start, missing, z.mean_, z.scale_)
+    return Numbers(columns, start, transform, missing, z.mean_, z.scale_)
 
 
 def _encoded(columns: list[str], start: int, encoder: OneHotEncoder, width: int) -> list[Encoded]:

@@ -17,16 +17,18 @@ import skops.io
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from .. import estimators, privacy
-from ..estimators import Predictions
+from .. import privacy
+from ..evaluation import metrics
+from ..evaluation.metrics import Predictions
+from ..model import safe_loading
+from ..model.input_schema import Columns
 from ..registry import evidence
 from ..registry.versions import Version
-from ..settings import Settings
 from ..tracking import recording
-from . import trust, verification
-from .contract import Columns
-from .optimized import FOLDER, MODEL, REPORT, OptimizationError, Optimized, Report
-from .preparation import Preparation, PreparationError, arrays
+from ..tracking.session import Session
+from . import verification
+from .array_preparation import Preparation, PreparationError, arrays
+from .optimized_model import FOLDER, MODEL, REPORT, OptimizationError, Optimized, Report
 from .verification import Differences, Figures
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ MOST_NODES = 200_000  # of all trees: converting as many takes 4 s, four times a
 LIBRARIES = ("onnxruntime", "skl2onnx", "scikit-learn", "skops")
 
 
-def optimize_model_for_serving(settings: Settings, version: Version, X: pd.DataFrame) -> Report:
+def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> Report:
     """Add an optimised copy to a version's files, or only a report of why the original stays.
 
     The copy is made of the version's own files and has to agree with them on ``X`` and variations
@@ -45,7 +47,7 @@ def optimize_model_for_serving(settings: Settings, version: Version, X: pd.DataF
     version: added after them, the copy makes them void.
 
     Args:
-        settings: the configuration.
+        session: of the project.
         version: of a registered model.
         X: features of real rows, such as the validation split's.
 
@@ -58,10 +60,10 @@ def optimize_model_for_serving(settings: Settings, version: Version, X: pd.DataF
         known = files / FOLDER / REPORT
         if known.exists():
             return Report.model_validate_json(known.read_bytes())
-        trusted = trust.require_trusted(files, settings)
+        trusted = safe_loading.require_trusted(files, session)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unknown categories, and from converters
-            report, onnx = choose(trust.saved(files), trusted, X)
+            report, onnx = choose(safe_loading.saved(files), trusted, X)
         made = Path(temporary, "made")
         made.mkdir()
         (made / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
@@ -105,7 +107,7 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
     try:
         preparation = Preparation.of(pipeline)
         rows = verification.trial_rows(X, pipeline, preparation)
-        columns, expected = arrays(rows), estimators.predict(pipeline, rows)
+        columns, expected = arrays(rows), metrics.predict(pipeline, rows)
         plain = Optimized(pipeline, preparation)
         _require_agreement(expected, plain, columns)
     except (PreparationError, OptimizationError) as error:

@@ -12,14 +12,15 @@ from pydantic import BaseModel
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from .contract import Columns
-from .preparation import Preparation
+from ..errors import PracticeError
+from ..model.input_schema import Columns
+from .array_preparation import Preparation
 from .verification import Differences, Figures
 
 FOLDER, MODEL, REPORT = "optimized", "model.onnx", "report.json"  # in a model's files
 
 
-class OptimizationError(Exception):
+class OptimizationError(PracticeError):
     """There is no optimised copy, or it cannot be loaded."""
 
 

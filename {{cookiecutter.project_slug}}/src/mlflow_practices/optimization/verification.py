@@ -13,8 +13,8 @@ import pandas as pd
 from pydantic import BaseModel
 from sklearn.pipeline import Pipeline
 
-from ..estimators import Predictions
-from .preparation import Preparation
+from ..evaluation.metrics import Predictions
+from .array_preparation import Preparation
 
 TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions
 TIE = 1e-6  # the two largest probabilities of a row are the same
@@ -157,7 +157,8 @@ def _at_splits(
     rows: pd.DataFrame, estimator: object, preparation: Preparation, random: np.random.Generator
 ) -> pd.DataFrame:
     """Return rows with a number each where a tree of the estimator splits, as near as it gets."""
-    numbers = preparation.numbers
+    scaled = [each for each in preparation.numbers if each.transform is None]
+    numbers = scaled[0] if scaled else None
     members = getattr(estimator, "estimators_", [estimator])
     members = members.ravel() if isinstance(members, np.ndarray) else members
     trees = [member.tree_ for member in members if hasattr(member, "tree_")]
@@ -171,6 +172,8 @@ def _at_splits(
     chosen = usable[random.integers(len(usable), size=len(rows))]
     column = feature[chosen]
     values = rows[numbers.columns].to_numpy(np.float64, copy=True)
+    assert numbers.scale is not None  # as those without a transformer of their own are
+    assert numbers.mean is not None
     raw = threshold[chosen] * numbers.scale[column] + numbers.mean[column]
     values[np.arange(len(rows)), column] = raw
     return rows.assign(**dict(zip(numbers.columns, values.T, strict=True)))

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..errors import PracticeError
 from .names import REDACTED, is_kept
 from .values import holds_cards, is_personal, mask_patterns, redact, redact_index, redact_labels
 
@@ -20,7 +21,7 @@ KEY = "PSEUDONYM_KEY"  # the environment variable that holds the key of pseudony
 KEY_LENGTH = 32
 
 
-class PrivacyError(Exception):
+class PrivacyError(PracticeError):
     """A table cannot be protected as the configuration asks; the message has the remedy."""
 
 

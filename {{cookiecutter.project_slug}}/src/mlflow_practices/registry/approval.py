@@ -15,9 +15,11 @@ from mlflow.entities import Run
 from pydantic import BaseModel, ValidationError
 
 from .. import privacy
-from ..settings import Settings, load_settings
-from ..tracking import experiments, github, identity, recording, store, utc
+from ..config.settings import Settings
+from ..errors import PracticeError, listed
+from ..tracking import experiments, github, identity, recording, utc
 from ..tracking.identity import Identity
+from ..tracking.session import Session
 from . import evidence, model_card, signing, versions
 from .evidence import Evidence
 from .versions import Version
@@ -27,7 +29,7 @@ RECORD_TAG = "approval_record"
 APPROVERS = "configs/approvers.yaml"
 
 
-class ApprovalError(Exception):
+class ApprovalError(PracticeError):
     """A version cannot be approved or rejected; the message names every reason."""
 
 
@@ -59,7 +61,7 @@ def approve_model(
     name: str,
     version: int,
     reason: str,
-    settings: Settings | None = None,
+    session: Session,
     *,
     reviewed_in: str = "",
 ) -> Record:
@@ -73,19 +75,18 @@ def approve_model(
         ApprovalError: it did not pass its evaluation, or who approves it may not.
         GitHubError: GitHub does not say who reviewed the job.
     """
-    settings = settings or load_settings()
-    if reviewed_in and signing.load_approvers(settings.root / APPROVERS):
-        return _signed_before(settings, name, version)
-    return _decide("approved", name, version, reason, settings, reviewed_in)
+    if reviewed_in and signing.load_approvers(session.settings.root / APPROVERS):
+        return _signed_before(session, name, version)
+    return _decide("approved", name, version, reason, session, reviewed_in)
 
 
-def reject_model(name: str, version: int, reason: str, settings: Settings | None = None) -> Record:
+def reject_model(name: str, version: int, reason: str, session: Session) -> Record:
     """Record that the caller rejects a version; it stays so until a new approval.
 
     Raises:
         ApprovalError: no reason is given.
     """
-    return _decide("rejected", name, version, reason, settings or load_settings())
+    return _decide("rejected", name, version, reason, session)
 
 
 def objections(
@@ -127,16 +128,16 @@ def _decide(
     name: str,
     number: int,
     reason: str,
-    settings: Settings,
+    session: Session,
     reviewed_in: str = "",
 ) -> Record:
-    client = store.connect(settings)
-    version = versions.find(name, str(number))
+    client, settings = session.client, session.settings
+    version = versions.find(client, name, str(number))
     if reviewed_in:
-        who, how = _reviewer(client, settings, version, reviewed_in)
+        who, how = _reviewer(session, version, reviewed_in)
         reason = f"{reason} ({how})" if reason.strip() else ""
     else:
-        who = identity.current(settings.root)
+        who = session.identity
     why = privacy.redact_text(" ".join(reason.split()))
     rests_on, reasons = evidence.examine(client, settings, version)
     if decision == "approved":
@@ -146,7 +147,7 @@ def _decide(
     if not why:
         reasons.append("no reason is given; --reason says why")
     if reasons:
-        raise ApprovalError(evidence.listed(f"{version} cannot be {decision}", reasons))
+        raise ApprovalError(listed(f"{version} cannot be {decision}", reasons))
     now = _now()
     days = settings.approval.valid_days if decision == "approved" else None
     record = Record(
@@ -163,15 +164,14 @@ def _decide(
         signature = signing.sign(_payload(record), key)
         record = record.model_copy(update={"signature": signature})
         if unsigned := list(_unsigned(settings, record)):
-            raise ApprovalError(evidence.listed(f"{version} cannot be {decision}", unsigned))
-    _write(client, settings, version, record)
+            raise ApprovalError(listed(f"{version} cannot be {decision}", unsigned))
+    _write(session, version, record)
     return record
 
 
-def _reviewer(
-    client: MlflowClient, settings: Settings, version: Version, environment: str
-) -> tuple[Identity, str]:
+def _reviewer(session: Session, version: Version, environment: str) -> tuple[Identity, str]:
     """Return who let this job of GitHub Actions into an environment, and in words how it was."""
+    client, settings = session.client, session.settings
     logins = list(dict.fromkeys(github.reviewers(environment)))
     if logins:
         every = [Identity(github=login) for login in logins]
@@ -182,12 +182,12 @@ def _reviewer(
     if settings.approval.four_eyes:
         remedy = 'protect it with `make protect REVIEWERS="..."`'
         raise ApprovalError(f"{version} cannot be approved: {how}; {remedy}")
-    return identity.current(settings.root), how
+    return session.identity, how
 
 
-def _signed_before(settings: Settings, name: str, number: int) -> Record:
-    client = store.connect(settings)
-    version = versions.find(name, str(number))
+def _signed_before(session: Session, name: str, number: int) -> Record:
+    client, settings = session.client, session.settings
+    version = versions.find(client, name, str(number))
     rests_on, reasons = evidence.examine(client, settings, version)
     reasons += objections(client, settings, version, rests_on)
     record = last(client, settings, version)
@@ -196,13 +196,13 @@ def _signed_before(settings: Settings, name: str, number: int) -> Record:
             f"{version}: {APPROVERS} lists who may sign, and a job has no key; let one of them run "
             f"`approve {version}`, then run this job again"
         )
-        raise ApprovalError(evidence.listed(heading, reasons))
+        raise ApprovalError(listed(heading, reasons))
     return record
 
 
-def _write(client: MlflowClient, settings: Settings, version: Version, record: Record) -> None:
-    with experiments.stage_run(
-        settings,
+def _write(session: Session, version: Version, record: Record) -> None:
+    client = session.client
+    with session.stage(
         "model-deployment",
         pipeline_id=version.pipeline_id or None,
         upstream_run_id=version.run_id,

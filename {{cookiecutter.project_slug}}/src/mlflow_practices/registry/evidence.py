@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +13,10 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from pydantic import BaseModel
 
+from ..config.sections import Gates
+from ..config.settings import Settings
 from ..data.hashing import file_hash
-from ..settings import Gates, Settings
+from ..errors import PracticeError
 from ..tracking import experiments, recording
 from . import versions
 from .versions import Version
@@ -26,7 +28,7 @@ NOT_THE_MODELS = (
 )
 
 
-class EvidenceError(Exception):
+class EvidenceError(PracticeError):
     """A model's files cannot be had."""
 
 
@@ -103,11 +105,6 @@ def log_verdict(
     found = _sha256(written)
     recording.set_tags({DIGEST: found, "verdict": verdict["outcome"]})
     return found
-
-
-def listed(heading: str, reasons: Sequence[str]) -> str:
-    """Return a message with a line for each reason."""
-    return "\n  ".join([f"{heading}:", *reasons])
 
 
 def latest_evaluation(client: MlflowClient, settings: Settings, version: Version) -> Run | None:

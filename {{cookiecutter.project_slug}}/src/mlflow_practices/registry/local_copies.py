@@ -11,21 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mlflow import MlflowClient
-
-from ..registry import evidence, promotion, versions
-from ..registry.versions import Version
+from ..errors import PracticeError
+from ..tracking.session import Session
+from . import evidence, promotion, versions
+from .versions import Version
 
 LAST = "last.json"  # which copy was served last, by its name
 MODEL = "model"  # in a copy, the model's folder
 RECORD = "served.json"  # beside a copy's files: what it is a copy of, and their digest
 
 
-class CopyError(Exception):
+class CopyError(PracticeError):
     """A model's files are not those that were promoted, or not whole."""
 
 
-def obtain(client: MlflowClient, version: Version, folder: Path) -> Path:
+def obtain(session: Session, version: Version, folder: Path) -> Path:
     """Return the files of a version, downloaded into ``folder`` unless they are there.
 
     Raises:
@@ -39,8 +39,8 @@ def obtain(client: MlflowClient, version: Version, folder: Path) -> Path:
     with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         made = Path(temporary, "copy")
         files = evidence.fetch(version, str(made / MODEL))
-        tags = client.get_model_version(version.name, str(version.number)).tags
-        digest = evidence.digest(files)
+        made = session.client.get_model_version(version.name, str(version.number))
+        tags, digest = made.tags, evidence.digest(files)
         if tags.get(promotion.MODEL_DIGEST, digest) != digest:
             raise CopyError(f"{version}: its files are not those that were promoted")
         record = {**asdict(version), "digest": digest}

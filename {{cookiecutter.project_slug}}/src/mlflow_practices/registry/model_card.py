@@ -18,9 +18,10 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 
 from .. import privacy
+from ..config.settings import Settings
 from ..data.versioning import Manifest
-from ..gates import Verdict
-from ..settings import Settings
+from ..errors import PracticeError
+from ..evaluation.gates import Verdict
 from ..tracking import experiments
 from ..tracking.identity import Identity
 from .evidence import PAGE
@@ -40,7 +41,7 @@ _APPROVAL = re.compile(r"^(\*\*Approval:\*\* ).*()$", re.MULTILINE)
 _APPROVAL_HTML = re.compile(r'(<p id="approval">.*?</strong> ).*?(</p>)', re.DOTALL)
 
 
-class CardError(Exception):
+class CardError(PracticeError):
     """The statements cannot be read; the message says where, what is wrong and the remedy."""
 
 

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from ..settings import Settings
+from ..config.settings import Settings
 from ..tracking import experiments
+from ..tracking.session import Session
 from . import approval, promotion, versions
 from .versions import Version
 
@@ -37,8 +38,9 @@ def rows(client: MlflowClient, project: str) -> list[list[str]]:
     return found
 
 
-def details(client: MlflowClient, settings: Settings, version: Version) -> list[list[str]]:
+def details(session: Session, version: Version) -> list[list[str]]:
     """Return pairs of a heading and what is known of a version."""
+    client, settings = session.client, session.settings
     made = client.get_model_version(version.name, str(version.number))
     aliases = versions.aliases(client, version.name).get(version.number, [])
     pairs = {
@@ -53,7 +55,7 @@ def details(client: MlflowClient, settings: Settings, version: Version) -> list[
         decision = approval.last(client, settings, version)
         pairs["decision"] = decision.state() if decision else "none yet"
         try:
-            pairs["promotion"] = promotion.explain(settings, version)
+            pairs["promotion"] = promotion.explain(session, version)
         except promotion.PromotionError as error:
             pairs["promotion"] = str(error)
     return [[key, value] for key, value in pairs.items()]

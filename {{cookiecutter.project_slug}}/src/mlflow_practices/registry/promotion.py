@@ -9,9 +9,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from .. import privacy
-from ..settings import Settings
-from ..tracking import experiments, identity, recording, store, utc_now
+from ..config.settings import Settings
+from ..errors import PracticeError, listed
+from ..tracking import experiments, recording, utc_now
 from ..tracking.identity import Identity
+from ..tracking.session import Session
 from . import approval, evidence, versions
 from .evidence import Evidence
 from .versions import CHAMPION, PREVIOUS, Version
@@ -28,7 +30,7 @@ LEASE_SECONDS = 900  # after it a promotion whose process no longer answers bloc
 MARGIN_SECONDS = 60  # before its lease is over, a promotion gives up
 
 
-class PromotionError(Exception):
+class PromotionError(PracticeError):
     """A version is not promoted; the message names every reason."""
 
 
@@ -74,7 +76,7 @@ def check(
     return rests_on, reasons + approval.objections(client, settings, version, rests_on)
 
 
-def promote(settings: Settings, version: Version) -> Promoted:
+def promote(session: Session, version: Version) -> Promoted:
     """Copy a version to production and make it the champion; the former one stays ``previous``.
 
     Of promotions at the same time one wins, the others raise; see `_claim`. One that is
@@ -83,22 +85,21 @@ def promote(settings: Settings, version: Version) -> Promoted:
     Raises:
         PromotionError: with every reason why not.
     """
-    client = store.connect(settings)
+    client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
-    if champion := standing(client, settings, version):
+    if champion := find_champion_copy(client, settings, version):
         return Promoted(champion, versions.holder(client, production, PREVIOUS), "")
     replaced = versions.holder(client, production, CHAMPION)
     rests_on, reasons = check(client, settings, version)
     _require(version, reasons)
     assert rests_on is not None  # or there would be a reason
-    with experiments.stage_run(
-        settings,
+    with session.stage(
         "model-deployment",
         pipeline_id=version.pipeline_id or None,
         upstream_run_id=rests_on.evaluation_run_id,
     ) as stage:
         started = time.monotonic()
-        recording.set_author(identity.current(settings.root))
+        recording.set_author(session.identity)
         recording.set_tags({"action": "promotion", "model_version": str(version)})
         copy = _claim(client, version, production, replaced, stage.run_id, rests_on)
         recording.set_tags({"production_version": str(copy)})
@@ -109,14 +110,14 @@ def promote(settings: Settings, version: Version) -> Promoted:
             reasons.append("it took too long; promote again")
         if reasons:
             client.delete_model_version(copy.name, str(copy.number))
-            raise PromotionError(evidence.listed(f"{version} was not promoted", reasons))
+            raise PromotionError(listed(f"{version} was not promoted", reasons))
         if replaced is not None:
             client.set_registered_model_alias(production, PREVIOUS, str(replaced.number))
         client.set_registered_model_alias(production, CHAMPION, str(copy.number))
         return Promoted(copy, replaced, stage.address)
 
 
-def rollback(settings: Settings, reason: str, failed: Version | None = None) -> RolledBack:
+def rollback(session: Session, reason: str, failed: Version | None = None) -> RolledBack:
     """Make the version that was the champion before it again; the one left is tagged with why.
 
     A second rollback goes one further back. Who found out that a version is no good names it as
@@ -129,7 +130,7 @@ def rollback(settings: Settings, reason: str, failed: Version | None = None) -> 
     why = privacy.redact_text(" ".join(reason.split()))
     if not why:
         raise PromotionError("no reason is given; --reason says why")
-    client = store.connect(settings)
+    client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
     left = versions.holder(client, production, CHAMPION)
     if left is None or (failed and left != failed):
@@ -141,13 +142,12 @@ def rollback(settings: Settings, reason: str, failed: Version | None = None) -> 
     if target == left:  # a rollback was interrupted
         target = _replaced_by(client, left)
     _require_return(client, settings, left, target, failed)
-    with experiments.stage_run(
-        settings,
+    with session.stage(
         "model-deployment",
         pipeline_id=left.pipeline_id or None,
         upstream_run_id=left.run_id,
     ) as stage:
-        recording.set_author(identity.current(settings.root))
+        recording.set_author(session.identity)
         recording.set_tags({"action": "rollback", "model_version": str(left), "reason": why})
         if target is None:
             client.delete_registered_model_alias(production, CHAMPION)
@@ -188,10 +188,12 @@ def origin(client: MlflowClient, version: Version) -> Version:
         RegistryError: it was deleted.
     """
     tags = client.get_model_version(version.name, str(version.number)).tags
-    return versions.parse(tags[SOURCE], "") if SOURCE in tags else version
+    return versions.parse(client, tags[SOURCE], "") if SOURCE in tags else version
 
 
-def standing(client: MlflowClient, settings: Settings, version: Version) -> Version | None:
+def find_champion_copy(
+    client: MlflowClient, settings: Settings, version: Version
+) -> Version | None:
     """Return the champion if it is a copy of a version."""
     production = versions.production_name(settings.project.name)
     champion = versions.holder(client, production, CHAMPION)
@@ -201,15 +203,15 @@ def standing(client: MlflowClient, settings: Settings, version: Version) -> Vers
     return champion if made.tags.get(SOURCE) == str(version) else None
 
 
-def explain(settings: Settings, version: Version) -> str:
+def explain(session: Session, version: Version) -> str:
     """Return in words what `promote` would do now.
 
     Raises:
         PromotionError: it would refuse, for the same reasons.
     """
-    client = store.connect(settings)
+    client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
-    if champion := standing(client, settings, version):
+    if champion := find_champion_copy(client, settings, version):
         return f"{version} is the champion already, as {champion}; nothing would happen"
     champion = versions.holder(client, production, CHAMPION)
     _require(version, check(client, settings, version)[1])
@@ -248,7 +250,7 @@ def history(client: MlflowClient, settings: Settings) -> list[Event]:
 
 def _require(version: Version, reasons: list[str]) -> None:
     if reasons:
-        raise PromotionError(evidence.listed(f"{version} cannot be promoted", reasons))
+        raise PromotionError(listed(f"{version} cannot be promoted", reasons))
 
 
 def _require_return(
@@ -277,7 +279,7 @@ def _replaced_by(client: MlflowClient, version: Version) -> Version | None:
     """Return the version in whose place one was promoted, if it is still there."""
     tags = client.get_model_version(version.name, str(version.number)).tags
     with suppress(versions.RegistryError):
-        return versions.parse(tags[REPLACES], "") if tags.get(REPLACES) else None
+        return versions.parse(client, tags[REPLACES], "") if tags.get(REPLACES) else None
     return None
 
 

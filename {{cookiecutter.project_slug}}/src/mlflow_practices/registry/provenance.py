@@ -11,11 +11,12 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from pydantic import ValidationError
 
-from .. import pins
+from .. import environment
+from ..config.settings import Settings
 from ..data import versioning
 from ..data.versioning import Manifest
-from ..settings import Settings
 from ..tracking import experiments, reproducibility
+from ..tracking.session import Session
 from . import approval, evidence, promotion
 from .versions import Version
 
@@ -32,13 +33,13 @@ class Link:
     problem: str = ""
 
 
-def trace(settings: Settings, version: Version) -> list[Link]:
+def trace(session: Session, version: Version) -> list[Link]:
     """Return the links from a model version back to the raw file, each compared with what is here.
 
     ``missing`` is what no record was kept of or cannot be found any more, ``changed`` what was
     found and is not what was recorded.
     """
-    client = MlflowClient()
+    client, settings = session.client, session.settings
     training = experiments.find_run(client, version.run_id)
     upstream = training.data.tags.get("upstream_run_id", "") if training else ""
     preparation = experiments.find_run(client, upstream)
@@ -125,7 +126,7 @@ def _code(root: Path, tags: Mapping[str, str]) -> Link:
 
 
 def _pins(root: Path, run: Run) -> Link:
-    path = f"environment/{pins.RUN_LOCK}"
+    path = f"environment/{environment.RUN_LOCK}"
     try:
         locked = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{path}")
     except (MlflowException, OSError) as error:
@@ -137,9 +138,9 @@ def _pins(root: Path, run: Run) -> Link:
     }
     if not facts["packages"].startswith("as locked"):
         return Link("pins", "changed", facts, "what was installed differed from the lock")
-    here = root / pins.RUN_LOCK
+    here = root / environment.RUN_LOCK
     if not here.is_file() or here.read_text(encoding="utf-8") != locked:
-        problem = f"{pins.RUN_LOCK} here is another; the one of then is kept with the run"
+        problem = f"{environment.RUN_LOCK} here is another; the one of then is kept with the run"
         return Link("pins", "changed", facts, problem)
     return Link("pins", "ok", facts)
 

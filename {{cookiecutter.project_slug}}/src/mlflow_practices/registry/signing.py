@@ -23,12 +23,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
+from ..errors import PracticeError
 from ..tracking.identity import Identity
 
 KEY, PASSPHRASE = "APPROVAL_KEY", "APPROVAL_KEY_PASSPHRASE"
 
 
-class SigningError(Exception):
+class SigningError(PracticeError):
     """A key, the list of approvers or a signature is no good; the message says what to do."""
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from ..settings import Settings
+from ..config.settings import Settings
+from ..errors import PracticeError
 from ..tracking.documentation import GATE, METRIC
 from . import markdown, versions
 from .versions import CHAMPION, Version
 
 
-class SummaryError(Exception):
+class SummaryError(PracticeError):
     """The file with a champion's figures cannot be used; the message says what to do."""
 
 

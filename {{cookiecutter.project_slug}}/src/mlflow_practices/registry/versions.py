@@ -7,11 +7,14 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models.model import ModelInfo
 
+from ..errors import PracticeError
+from ..tracking import recording
+
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, version or alias
 
 
-class RegistryError(Exception):
+class RegistryError(PracticeError):
     """A model version cannot be found; the message says what there is."""
 
 
@@ -31,6 +34,11 @@ class Version:
         return f"{self.name}/{self.number}"
 
     @property
+    def title(self) -> str:
+        """The version in words."""
+        return f"{self.name} version {self.number}"
+
+    @property
     def uri(self) -> str:
         """The address MLflow loads it from."""
         return f"models:/{self}"
@@ -45,15 +53,21 @@ def production_name(project: str) -> str:
     return f"{project}-production"
 
 
-def register_challenger(model: ModelInfo, name: str, tags: dict[str, str]) -> Version:
-    """Register a logged model as the next version of ``name`` and point ``challenger`` at it."""
-    client = MlflowClient()
+def register_challenger(
+    client: MlflowClient, model: ModelInfo, name: str, tags: dict[str, str]
+) -> Version:
+    """Register a logged model as the next version of ``name`` and point ``challenger`` at it.
+
+    The run's tag ``model_version`` names it.
+    """
     create_model(client, name)
     made = client.create_model_version(
         name, model.model_uri, model.run_id, tags, model_id=model.model_id
     )
     client.set_registered_model_alias(name, CHALLENGER, made.version)
-    return as_version(made)
+    version = as_version(made)
+    recording.set_tags({"model_version": str(version)})
+    return version
 
 
 def create_model(client: MlflowClient, name: str) -> None:
@@ -90,13 +104,12 @@ def aliases(client: MlflowClient, name: str) -> dict[int, list[str]]:
     return by_number
 
 
-def find(name: str, which: str = CHALLENGER) -> Version:
+def find(client: MlflowClient, name: str, which: str = CHALLENGER) -> Version:
     """Return a version by its number or alias.
 
     Raises:
         RegistryError: there is no such version.
     """
-    client = MlflowClient()
     try:
         by_number = re.fullmatch(r"\d+", which)
         return as_version(
@@ -112,7 +125,7 @@ def find(name: str, which: str = CHALLENGER) -> Version:
     raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
 
 
-def parse(text: str, project: str) -> Version:
+def parse(client: MlflowClient, text: str, project: str) -> Version:
     """Return the version that ``NAME``, ``NAME@ALIAS`` or ``NAME/VERSION`` means.
 
     Without an alias or number it is the challenger; without a name, of ``project``.
@@ -121,7 +134,7 @@ def parse(text: str, project: str) -> Version:
         RegistryError: there is no such version.
     """
     name, _, which = text.replace("@", "/").partition("/")
-    return find(name or project, which or CHALLENGER)
+    return find(client, name or project, which or CHALLENGER)
 
 
 def as_version(found: ModelVersion) -> Version:

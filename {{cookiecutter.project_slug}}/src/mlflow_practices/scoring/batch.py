@@ -21,21 +21,22 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ..data import streaming
 from ..data.tables import PARQUET
-from ..registry import versions
+from ..errors import PracticeError
+from ..model.input_schema import Columns, RefusalError, count_rows
+from ..registry import local_copies, versions
+from ..registry.references import Reference, parse_reference
 from ..registry.versions import Version
-from ..settings import Settings
-from ..tracking import store
-from . import chunks, copies, protocol, watcher
-from .contract import Columns, RefusalError
-from .model import ServedModel
+from ..tracking.session import Session
+from .served_model import ServedModel
 
 PART, REJECTS = "part", "rejects"  # what the files of a chunk are called
 SHOWN = 5  # reasons in the summary
 UNANSWERED = "the model cannot answer this row"
 
 
-class ScoringError(Exception):
+class ScoringError(PracticeError):
     """A file cannot be scored; the message names it, the place, and the remedy."""
 
 
@@ -70,7 +71,7 @@ class Scored:
             raise ScoringError(f"{self.rejects}: rows were rejected; correct them, or the source")
 
 
-def score(settings: Settings, source: Path, output: Path, model: str = "") -> Scored:
+def score(session: Session, source: Path, output: Path, model: str = "") -> Scored:
     """Write the rows of ``source``, in their order, with the columns prediction and model_version.
 
     Rows that do not fit the model go to ``<stem>.rejects<ending>`` beside ``output``, with their
@@ -79,10 +80,10 @@ def score(settings: Settings, source: Path, output: Path, model: str = "") -> Sc
     the version of the model that it began with.
 
     Args:
-        settings: the configuration; CSV files are read with its encoding and separator.
+        session: its settings say how CSV files are read, its store holds the model.
         source: .parquet, .pq, .csv or .csv.gz.
         output: .parquet, .pq or .csv; replaced in one step at the end.
-        model: as `watcher.reference` takes it; the champion in production by default.
+        model: as `parse_reference` takes it; the champion in production by default.
 
     Raises:
         ChunkError: the input is corrupt.
@@ -92,16 +93,15 @@ def score(settings: Settings, source: Path, output: Path, model: str = "") -> Sc
     source, output = source.absolute(), output.absolute()
     rejects = output.with_name(f"{output.stem}.rejects{output.suffix}")
     _check_paths(source, output, rejects)
-    reference = watcher.reference(model, settings.project.name)
+    reference = parse_reference(model, session.settings.project.name)
     console = Console(stderr=True)
     try:
         with _alone(output) as folder:
             start = time.perf_counter()
-            client = store.connect(settings)
-            job = _Job(settings, source, reference, folder)
+            job = _Job(session, source, reference, folder)
             console.print(job.begins, markup=False, highlight=False, soft_wrap=True)
-            files = copies.obtain(client, job.version, folder / "model")
-            served = ServedModel(settings, job.version, files)
+            files = local_copies.obtain(session, job.version, folder / "model")
+            served = ServedModel(session, job.version, files)
             done = Scored(job.version, output, rejects)
             with _progress(console) as progress:
                 job.predict(served, done, progress)
@@ -118,28 +118,26 @@ def score(settings: Settings, source: Path, output: Path, model: str = "") -> Sc
 class _Job:
     """One output under way: its parts and its journal, in a folder beside it."""
 
-    def __init__(
-        self, settings: Settings, source: Path, reference: watcher.Reference, folder: Path
-    ) -> None:
-        self._data, self._source, self._folder = settings.data, source, folder
+    def __init__(self, session: Session, source: Path, reference: Reference, folder: Path) -> None:
+        self._data, self._source, self._folder = session.settings.data, source, folder
         self._typed = source.suffix in PARQUET
         self._journal = folder / "journal.json"
         csv = [] if self._typed else [self._data.encoding, self._data.separator]
         self._wanted = {
-            "the input": chunks.identity(source),
+            "the input": streaming.identity(source),
             "the model": str(reference),
-            "the configuration": [settings.serving.optimize, chunks.ROWS, *csv],
+            "the configuration": [streaming.ROWS, *csv],
         }
         former = json.loads(self._journal.read_bytes()) if self._journal.exists() else {}
         changed = [key for key in self._wanted if former.get(key) != self._wanted[key]]
         if not changed:
             self.version = Version(**former["version"])
-            done = len(self._parts()) * chunks.ROWS
+            done = len(self._parts()) * streaming.ROWS
             self.begins = f"going on after {done:,} rows, with {self.version}"
             return
         self._clear()
-        self.version = versions.find(reference.name, reference.which)
-        with chunks.written(self._journal, folder) as file:
+        self.version = versions.find(session.client, reference.name, reference.which)
+        with streaming.written(self._journal, folder) as file:
             file.write(json.dumps({**self._wanted, "version": asdict(self.version)}).encode())
         self.begins = f"starting with {self.version}"
         if former:
@@ -149,7 +147,7 @@ class _Job:
         """Keep a part for each chunk of the input that has none yet."""
         kind = pa.array(model.predict(model.example)).type
         task = progress.add_task("predicting", total=1.0, rows="")
-        for number, (chunk, share) in enumerate(chunks.read(self._source, self._data)):
+        for number, (chunk, share) in enumerate(streaming.read(self._source, self._data)):
             if not self._path(PART, number).exists():
                 self._predict_chunk(model, chunk, number, kind)
                 done.new += len(chunk)
@@ -157,7 +155,7 @@ class _Job:
             progress.update(task, completed=share, rows=f"{done.rows:,} rows")
         if done.rows == 0:
             raise ScoringError(f"{self._source}: has no rows")
-        if chunks.identity(self._source) != self._wanted["the input"]:
+        if streaming.identity(self._source) != self._wanted["the input"]:
             raise ScoringError(f"{self._source}: changed while it was read; run the command again")
 
     def finish(self, done: Scored, progress: Progress) -> None:
@@ -166,12 +164,12 @@ class _Job:
         version, rejected = str(done.version), self._parts(REJECTS)
 
         def rejects() -> Iterator[pa.Table]:
-            for table in map(chunks.kept, rejected):
+            for table in map(streaming.kept, rejected):
                 done.reasons.update(table.column(1).to_pylist())
                 yield table
 
         def predicted() -> Iterator[pa.Table]:
-            for table in map(chunks.kept, self._parts()):
+            for table in map(streaming.kept, self._parts()):
                 *names, new = table.column_names
                 last = _free("model_version", names)
                 done.notes = _renamed({"prediction": new, "model_version": last})
@@ -180,34 +178,34 @@ class _Job:
 
         done.rejects.unlink(missing_ok=True)  # of an earlier run
         if rejected:
-            chunks.write(done.rejects, self._folder, rejects(), self._data.separator)
-        chunks.write(done.output, self._folder, predicted(), self._data.separator)
+            streaming.write(done.rejects, self._folder, rejects(), self._data.separator)
+        streaming.write(done.output, self._folder, predicted(), self._data.separator)
         self._clear()
 
     def _predict_chunk(
         self, model: ServedModel, chunk: pa.Table, number: int, kind: pa.DataType
     ) -> None:
         there = chunk.column_names
-        wanted = [name for name in there if name in model.contract.names]
+        wanted = [name for name in there if name in model.input_schema.names]
         try:
-            model.contract.require_names(wanted)
+            model.input_schema.require_names(wanted)
         except RefusalError as refusal:
             raise ScoringError(f"{self._source}: {refusal}") from None
         table = chunk.select(wanted).to_pandas(ignore_metadata=True)
         if not self._typed:
-            table = table.mask(table.isin(chunks.MISSING))
-        columns, reasons = model.contract.sift(table, self._typed)
+            table = table.mask(table.isin(streaming.MISSING))
+        columns, reasons = model.input_schema.sift(table, self._typed)
         predicted = _predict(model, columns, kind)
         unanswered = predicted.is_null().to_numpy(zero_copy_only=False)
         reasons[np.flatnonzero(reasons == "")[unanswered]] = UNANSWERED
         rows = np.flatnonzero(reasons != "")
         if len(rows):
             rejected = chunk.take(rows).add_column(0, _free("reason", there), [reasons[rows]])
-            rejected = rejected.add_column(0, _free("row", there), [number * chunks.ROWS + rows])
-            chunks.keep(rejected, self._path(REJECTS, number))
+            rejected = rejected.add_column(0, _free("row", there), [number * streaming.ROWS + rows])
+            streaming.keep(rejected, self._path(REJECTS, number))
             chunk = chunk.filter(pa.array(reasons == ""))
         new = chunk.append_column(_free("prediction", there), predicted.drop_null())
-        chunks.keep(new, self._path(PART, number))
+        streaming.keep(new, self._path(PART, number))
 
     def _path(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{number:08}.arrow"
@@ -222,7 +220,7 @@ class _Job:
 
 def _predict(model: ServedModel, columns: Columns, kind: pa.DataType) -> pa.Array:
     """Return predictions, shape (rows,), null where the model has no answer."""
-    rows = protocol.rows(columns)
+    rows = count_rows(columns)
     if rows == 0:
         return pa.nulls(0, kind)
     try:

@@ -25,11 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from .. import compute, privacy
+from .. import machine, privacy
 
 if TYPE_CHECKING:
-    from .. import settings as config
-    from .contract import Columns
+    from ..config import sections
+    from ..model.input_schema import Columns
 
 OWN = ("request_id", "row", "time", "model_version", "latency_ms", "prediction")
 CLOSE = 5  # seconds that the last rows have
@@ -60,7 +60,7 @@ class _Request(NamedTuple):
 class InferenceLog:
     """The log of one worker process, in a folder that workers share."""
 
-    def __init__(self, settings: config.InferenceLog, folder: Path) -> None:
+    def __init__(self, settings: sections.InferenceLog, folder: Path) -> None:
         """Start the thread that writes; it makes ``folder`` when there is something to write."""
         self.written = 0  # rows
         self.errors = 0  # attempts to write that failed
@@ -187,7 +187,7 @@ class InferenceLog:
         for file in self._folder.glob("date=*/.*-*-*"):
             _, pid, host = file.name.split("-", 2)
             # In a container each start has the same number; this one has begun no file yet.
-            dead = int(pid) == os.getpid() or not compute.is_alive(int(pid))
+            dead = int(pid) == os.getpid() or not machine.is_alive(int(pid))
             if (host == socket.gethostname() and dead) or time.time() - file.stat().st_mtime > 3600:
                 file.unlink(missing_ok=True)
 

@@ -3,65 +3,24 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow import MlflowClient
-
 from .. import privacy
-from ..registry import canary, versions
-from ..registry.canary import Canary
+from ..deployment import canary
+from ..deployment.canary import Canary
+from ..registry import local_copies, versions
+from ..registry.references import Reference
 from ..registry.versions import Version
-from ..settings import Settings
-from ..tracking import store
-from . import copies
-from .model import ServedModel
+from ..scoring.served_model import ServedModel
+from ..tracking.session import Session
+from .settings import ServingSettings
 
 RETRY_SECONDS = 60  # until what was refused is tried again: the reason may have been passing
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What shall be served: a registered model, and its alias or number."""
-
-    name: str
-    which: str
-
-    def __str__(self) -> str:
-        """Return ``NAME@ALIAS`` or ``NAME/NUMBER``."""
-        return f"{self.name}{'/' if self.pinned else '@'}{self.which}"
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it names one version for good."""
-        return self.which.isdigit()
-
-    def folder(self, settings: Settings) -> Path:
-        """Return where the local copies of it are."""
-        return settings.path(settings.serving.local_copy) / str(self).replace("/", "-")
-
-
-def reference(text: str, project: str) -> Reference:
-    """Return what ``models:/NAME@ALIAS`` or ``models:/NAME/NUMBER`` means.
-
-    By default the champion in production.
-
-    Raises:
-        RegistryError: it is written differently.
-    """
-    name = text.removeprefix("models:/") or versions.production_name(project)
-    name, _, which = name.replace("@", "/").partition("/")
-    if not re.fullmatch(r"[^/@:]+", name) or not re.fullmatch(r"[\w-]*", which):
-        raise versions.RegistryError(
-            f"{privacy.redact_text(text)}: a model is named as models:/NAME@ALIAS or "
-            "models:/NAME/VERSION"
-        )
-    return Reference(name, which or versions.CHAMPION)
 
 
 @dataclass(frozen=True)
@@ -77,7 +36,7 @@ class Refused:
         return {"version": self.version, "reason": self.reason}
 
 
-class Watcher(threading.Thread):
+class AliasFollower(threading.Thread):
     """Looks after an alias. ``model`` is what answers now; it is replaced in one step.
 
     A version that cannot be loaded or warmed is refused, and the old one goes on. Without a
@@ -86,26 +45,27 @@ class Watcher(threading.Thread):
     """
 
     def __init__(
-        self, settings: Settings, watched: Reference, switched: Callable[[ServedModel], None]
+        self, session: Session, followed: Reference, switched: Callable[[ServedModel], None]
     ) -> None:
         """Prepare it; ``switched`` is called in its thread after each switch."""
-        super().__init__(name="watcher", daemon=True)
+        super().__init__(name="alias-follower", daemon=True)
         self.model: ServedModel | None = None
         self.refused: Refused | None = None
         self.canary_refused: Refused | None = None
         self.registry_problem = ""
-        self._settings, self._reference, self._switched = settings, watched, switched
-        self._folder = watched.folder(settings)
-        production = versions.production_name(settings.project.name)
-        self._may_split = watched == Reference(production, versions.CHAMPION)
+        self._session, self._reference, self._switched = session, followed, switched
+        self._settings = session.settings.section(ServingSettings)
+        self._copies = session.settings.path(self._settings.local_copy)
+        self._folder = followed.folder(self._copies)
+        production = versions.production_name(session.settings.project.name)
+        self._may_split = followed == Reference(production, versions.CHAMPION)
         self._canary: tuple[Canary, ServedModel] | None = None
-        self._client: MlflowClient | None = None
         self._said: set[str] = set()
         self._ended = threading.Event()
 
     def run(self) -> None:
         """Look again and again until `end` is called."""
-        while not self._ended.wait(self._settings.serving.poll_seconds):
+        while not self._ended.wait(self._settings.poll_seconds):
             if not (self._reference.pinned and self.model):
                 self.look()
             if self._may_split and not self.registry_problem:
@@ -114,7 +74,7 @@ class Watcher(threading.Thread):
     @property
     def canary(self) -> tuple[Canary, ServedModel] | None:
         """What answers a share of the requests, until its time is up."""
-        found = self._canary  # once: the watcher's thread may replace it
+        found = self._canary  # once: the follower's thread may replace it
         return found if found and not found[0].over else None
 
     def end(self) -> None:
@@ -124,8 +84,8 @@ class Watcher(threading.Thread):
     def look(self) -> None:
         """Switch to the version that the alias names now, if it is another and can be loaded."""
         try:
-            self._client = self._client or store.connect(self._settings)
-            version = versions.find(self._reference.name, self._reference.which)
+            client = self._session.client
+            version = versions.find(client, self._reference.name, self._reference.which)
             self.registry_problem = ""
         except versions.RegistryError as error:  # it answers: there is no such version
             self.registry_problem = str(error)
@@ -156,10 +116,9 @@ class Watcher(threading.Thread):
         if before and before.version == str(version) and time.monotonic() < before.again:
             return before
         try:
-            assert self._client is not None
-            files = copies.obtain(self._client, version, folder)
-            model = ServedModel(self._settings, version, files)
-            copies.remember(version, folder)
+            files = local_copies.obtain(self._session, version, folder)
+            model = ServedModel(self._session, version, files)
+            local_copies.remember(version, folder)
         except Exception as error:  # noqa: BLE001  a model can be wrong in any way
             return self._refuse(str(version), error)
         return model
@@ -172,8 +131,7 @@ class Watcher(threading.Thread):
     def _look_for_canary(self) -> None:
         """Take up the canary, follow its share and time, or drop it."""
         try:
-            assert self._client is not None
-            said = canary.current(self._client, self._reference.name)
+            said = canary.current(self._session.client, self._reference.name)
         except canary.CanaryError as error:
             self._canary, self.canary_refused = None, self._refuse(canary.CANARY, error)
             return
@@ -185,7 +143,7 @@ class Watcher(threading.Thread):
             return
         self._canary, refused = None, None
         if said:
-            folder = Reference(self._reference.name, canary.CANARY).folder(self._settings)
+            folder = Reference(self._reference.name, canary.CANARY).folder(self._copies)
             found = self._load(said.version, folder, self.canary_refused)
             if isinstance(found, Refused):
                 refused = found
@@ -197,8 +155,8 @@ class Watcher(threading.Thread):
     def _serve_copy(self) -> None:
         """Serve what was served last, from its copy here."""
         try:
-            version, files = copies.last(self._folder)
-            self._switch(ServedModel(self._settings, version, files))
+            version, files = local_copies.last(self._folder)
+            self._switch(ServedModel(self._session, version, files))
         except Exception as error:  # noqa: BLE001  as above; there may be none
             self._say(f"no copy can be served: {_one_line(error)}")
 

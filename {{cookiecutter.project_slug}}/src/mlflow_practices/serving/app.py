@@ -24,13 +24,16 @@ from fastapi import FastAPI, Response
 from mlflow.pyfunc import scoring_server
 
 from .. import privacy
-from ..settings import Settings
+from ..model.input_schema import Columns, RefusalError, count_rows
+from ..registry.references import Reference
+from ..scoring import inference_log
+from ..scoring.served_model import ServedModel
 from ..tracking import utc, utc_now
-from . import cache, documents, inference_log, protocol, telemetry
-from .contract import Columns, RefusalError
-from .model import ServedModel
+from ..tracking.session import Session
+from . import cache, openapi, protocol, telemetry
+from .alias_follower import AliasFollower
+from .settings import ServingSettings
 from .telemetry import AccessLog
-from .watcher import Reference, Watcher
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,11 +49,12 @@ log = logging.getLogger(__name__)
 class Application:
     """An ASGI application that serves one reference of the registry."""
 
-    def __init__(self, settings: Settings, reference: Reference) -> None:
+    def __init__(self, session: Session, reference: Reference) -> None:
         """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
-        self._settings = settings
-        self._limit = int(settings.serving.max_body_mb * 1e6)
-        self._watcher = Watcher(settings, reference, self._switched)
+        self._settings = session.settings.section(ServingSettings)
+        self._log_folder = session.settings.path(self._settings.log.folder)
+        self._limit = int(self._settings.max_body_mb * 1e6)
+        self._follower = AliasFollower(session, reference, self._switched)
         self._threads = ThreadPoolExecutor(joblib.cpu_count(), "predict")
         self._access = AccessLog()
         self._api = self._extended()
@@ -65,18 +69,16 @@ class Application:
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         self._loop = asyncio.get_running_loop()
-        self._store = cache.open_store(self._settings.serving.cache)
-        self._log = inference_log.InferenceLog(
-            self._settings.serving.log, self._settings.path(self._settings.serving.log.folder)
-        )
+        self._store = cache.open_store(self._settings.cache)
+        self._log = inference_log.InferenceLog(self._settings.log, self._log_folder)
         # First of all: a worker without a model must not take requests that another can answer.
-        await asyncio.to_thread(self._watcher.look)
-        self._watcher.start()
+        await asyncio.to_thread(self._follower.look)
+        self._follower.start()
         ticking = asyncio.create_task(self._tick())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         ticking.cancel()
-        self._watcher.end()
+        self._follower.end()
         await asyncio.to_thread(self._log.close)
         if self._store:
             await self._store.close()
@@ -122,7 +124,7 @@ class Application:
         line: dict[str, Any],
         start: float,
     ) -> None:
-        model = self._watcher.model  # the whole request is answered by this one
+        model = self._follower.model  # the whole request is answered by this one
         answer_headers = [(b"content-type", b"application/json")]
         try:
             body = await self._body(headers, receive)
@@ -163,7 +165,7 @@ class Application:
         self, model: ServedModel, body: bytes, kind: str, line: dict[str, Any]
     ) -> tuple[Columns, Any, bytes]:
         """Let the canary answer its share; the champion answers the rest, and what it cannot."""
-        running = self._watcher.canary
+        running = self._follower.canary
         if running is None or random.random() >= running[0].share:
             return await self._predict(model, body, kind, line)
         candidate, start = running[1], time.perf_counter()
@@ -185,10 +187,10 @@ class Application:
     ) -> tuple[Columns, Any, bytes]:
         line["version"] = str(model.version)
         if len(body) > INLINE_BYTES:
-            columns = await self._in_thread(protocol.read, body, kind, model.contract)
+            columns = await self._in_thread(protocol.read, body, kind, model.input_schema)
         else:
-            columns = protocol.read(body, kind, model.contract)
-        line["rows"] = protocol.rows(columns)
+            columns = protocol.read(body, kind, model.input_schema)
+        line["rows"] = count_rows(columns)
 
         predictions, hits = await cache.cache_model_predictions(
             self._store, model.key, columns, partial(self._run, model)
@@ -198,7 +200,7 @@ class Application:
         return columns, predictions, protocol.write(predictions)
 
     async def _run(self, model: ServedModel, columns: Columns) -> list[Any]:
-        if model.seconds(protocol.rows(columns)) > INLINE_SECONDS:
+        if model.seconds(count_rows(columns)) > INLINE_SECONDS:
             predictions = await self._in_thread(model.predict, columns)
         else:
             predictions = model.predict(columns)
@@ -210,7 +212,7 @@ class Application:
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
         too_large = RefusalError(
-            "too_large", f"the body is larger than {self._settings.serving.max_body_mb:g} MB", 413
+            "too_large", f"the body is larger than {self._settings.max_body_mb:g} MB", 413
         )
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._limit:
@@ -228,7 +230,7 @@ class Application:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _switched(self, model: ServedModel) -> None:
-        """Decide whether the cache pays for this model; called in the watcher's thread."""
+        """Decide whether the cache pays for this model; called in the follower's thread."""
         if store := self._store:
             measuring = cache.measure(store, model.example, partial(self._run, model))
             asyncio.run_coroutine_threadsafe(measuring, self._loop)
@@ -240,14 +242,14 @@ class Application:
             self._access.flush()
 
     def _tell(self) -> None:
-        watcher, canary = self._watcher, self._watcher.canary
+        follower, canary = self._follower, self._follower.canary
         telemetry.tell(
             {
-                "model_loaded": float(watcher.model is not None),
-                "model_version": watcher.model.version.number if watcher.model else 0,
-                "model_refused": float(watcher.refused is not None),
+                "model_loaded": float(follower.model is not None),
+                "model_version": follower.model.version.number if follower.model else 0,
+                "model_refused": float(follower.refused is not None),
                 "canary_version": canary[0].version.number if canary else 0,
-                "registry_up": float(not watcher.registry_problem),
+                "registry_up": float(not follower.registry_problem),
                 "log_written": self._log.written,
                 "log_dropped": self._log.dropped,
                 "log_errors": self._log.errors,
@@ -276,28 +278,28 @@ class Application:
 
         @api.get("/health")
         async def health() -> Response:
-            watcher = self._watcher
+            follower = self._follower
             state: dict[str, Any] = {
-                "ready": watcher.model is not None,
-                "version": str(watcher.model.version) if watcher.model else None,
-                "registry": watcher.registry_problem or "ok",
+                "ready": follower.model is not None,
+                "version": str(follower.model.version) if follower.model else None,
+                "registry": follower.registry_problem or "ok",
             }
-            if watcher.refused:
-                state["refused"] = watcher.refused.told()
-            if running := watcher.canary:
+            if follower.refused:
+                state["refused"] = follower.refused.told()
+            if running := follower.canary:
                 canary = running[0]
                 state["canary"] = {
                     "version": str(canary.version),
                     "share": canary.share,
                     "until": utc(canary.until),
                 }
-            elif watcher.canary_refused:
-                state["canary"] = watcher.canary_refused.told()
-            return _json(state, 200 if watcher.model else 503)
+            elif follower.canary_refused:
+                state["canary"] = follower.canary_refused.told()
+            return _json(state, 200 if follower.model else 503)
 
         @api.get("/version")
         async def version() -> Response:
-            model = self._watcher.model
+            model = self._follower.model
             if model is None:
                 return _json({"message": "no model is loaded yet; see /health"}, 503)
             made = model.version
@@ -322,12 +324,12 @@ class Application:
             return Response(content, media_type=kind)
 
         @api.get("/openapi.json")
-        async def openapi() -> Response:
-            return _json(documents.openapi(self._watcher.model))
+        async def document() -> Response:
+            return _json(openapi.document(self._follower.model))
 
         @api.get("/docs")
         async def docs() -> Response:
-            return Response(documents.page(self._watcher.model), media_type="text/html")
+            return Response(openapi.page(self._follower.model), media_type="text/html")
 
         return api
 

@@ -28,8 +28,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from ..settings import Cache
-from .contract import Columns
+from ..errors import PracticeError
+from ..model.input_schema import Columns
+from .settings import Cache
 
 Prediction = str | int | float | bool
 Predict = Callable[[Columns], Awaitable[list[Prediction]]]
@@ -47,7 +48,7 @@ TRIED_ROWS, TRIES = (1, 10, 100, 1000), 5
 _log = logging.getLogger(__name__)
 
 
-class CacheError(Exception):
+class CacheError(PracticeError):
     """The cache is not configured rightly; the message names the variable and the remedy."""
 
 

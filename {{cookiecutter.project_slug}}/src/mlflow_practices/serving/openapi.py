@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
+from ..model.input_schema import LARGEST, Column
 from ..registry import markdown
+from ..scoring.served_model import ServedModel
 from . import protocol
-from .contract import LARGEST, Column
-from .model import ServedModel
 
 TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": "number", "minimum": -LARGEST, "maximum": LARGEST},
@@ -26,7 +26,7 @@ GETS = {
 }
 
 
-def openapi(model: ServedModel | None) -> dict[str, Any]:
+def document(model: ServedModel | None) -> dict[str, Any]:
     """Return the OpenAPI document, with the model's own columns and example."""
     return {
         "openapi": "3.1.0",
@@ -61,7 +61,7 @@ def page(model: ServedModel | None) -> str:
     else:
         rows = [
             [column.name, column.wanted(), "yes" if column.nullable else "no"]
-            for column in model.contract.columns
+            for column in model.input_schema.columns
         ]
         example = orjson.dumps({"dataframe_records": model.records()[:1]}).decode()
         command = "curl -H 'Content-Type: application/json' --data @- THIS-SERVER/invocations"
@@ -76,7 +76,7 @@ def page(model: ServedModel | None) -> str:
 
 
 def _invocations(model: ServedModel | None) -> dict[str, Any]:
-    columns = model.contract.columns if model else ()
+    columns = model.input_schema.columns if model else ()
     row = {
         "type": "object",
         "properties": {column.name: _schema(column) for column in columns},

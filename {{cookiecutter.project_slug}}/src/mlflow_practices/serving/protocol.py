@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .contract import Columns, Contract, RefusalError
+from ..model.input_schema import Columns, InputSchema, RefusalError, count_rows
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 INFLATED = 20  # times its own size that the table of a Parquet file may have, and
@@ -25,7 +25,7 @@ PARQUET_ROWS = 64  # rows of it that are decoded before the next look
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def read(body: bytes, content_type: str, contract: Contract) -> Columns:
+def read(body: bytes, content_type: str, schema: InputSchema) -> Columns:
     """Return the rows of a request.
 
     Raises:
@@ -37,21 +37,16 @@ def read(body: bytes, content_type: str, contract: Contract) -> Columns:
         raise RefusalError("content_type", "the only parameter is charset=utf-8", 415)
     kind = kind.strip().lower()
     if kind == JSON:
-        columns = _from_json(body, contract)
+        columns = _from_json(body, schema)
     elif kind == CSV:
-        columns = contract.read_text(_read_csv(body, contract))
+        columns = schema.read_text(_read_csv(body, schema))
     elif kind == PARQUET:
-        columns = contract.read_table(_read_parquet(body, contract))
+        columns = schema.read_table(_read_parquet(body, schema))
     else:
         raise RefusalError("content_type", f"Content-Type must be {JSON}, {CSV} or {PARQUET}", 415)
-    if not rows(columns):
+    if not count_rows(columns):
         raise RefusalError("empty", "there are no rows")
     return columns
-
-
-def rows(columns: Columns) -> int:
-    """Return the number of rows in a batch."""
-    return len(next(iter(columns.values())))
 
 
 def write(predictions: Sequence[Any] | np.ndarray) -> bytes:
@@ -65,17 +60,17 @@ def _plain(value: object) -> object:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
 
 
-def _from_json(body: bytes, contract: Contract) -> Columns:
+def _from_json(body: bytes, schema: InputSchema) -> Columns:
     request = _parse(body)
     given = [form for form in FORMS if form in request]
     if len(given) != 1:
         raise RefusalError("form", f"the body must hold exactly one of {', '.join(FORMS)}")
     form, table = given[0], request[given[0]]
     if form == "dataframe_split":
-        return contract.read(_of_split(table, contract))
+        return schema.read(_of_split(table, schema))
     if isinstance(table, dict) and form == "inputs":
-        return contract.read(_of_columns(table, contract))
-    return contract.read(_of_records(table, form, contract))
+        return schema.read(_of_columns(table, schema))
+    return schema.read(_of_records(table, form, schema))
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -92,7 +87,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     return request
 
 
-def _of_split(table: Any, contract: Contract) -> dict[str, list[Any]]:
+def _of_split(table: Any, schema: InputSchema) -> dict[str, list[Any]]:
     if not (isinstance(table, dict) and {"columns", "data"} <= table.keys() <= SPLIT):
         raise RefusalError(
             "form", "dataframe_split must hold `columns` and `data` (and `index` or not)"
@@ -102,7 +97,7 @@ def _of_split(table: Any, contract: Contract) -> dict[str, list[Any]]:
         raise RefusalError("form", "`columns` and `data` of dataframe_split must be lists")
     if any(isinstance(name, list | dict) for name in names):
         raise RefusalError("wrong_columns", "a column has a name that is not text")
-    contract.require_names(names)
+    schema.require_names(names)
     width = len(names)
     for number, row in enumerate(data):
         if not (isinstance(row, list) and len(row) == width):
@@ -115,19 +110,19 @@ def _of_split(table: Any, contract: Contract) -> dict[str, list[Any]]:
 SPLIT = {"columns", "data", "index"}
 
 
-def _of_records(table: Any, form: str, contract: Contract) -> dict[str, list[Any]]:
+def _of_records(table: Any, form: str, schema: InputSchema) -> dict[str, list[Any]]:
     if not (isinstance(table, list) and all(isinstance(row, dict) for row in table)):
         raise RefusalError("form", f"{form} must be a list of objects, one a row")
-    wanted = contract.names
+    wanted = schema.names
     if all(row.keys() == wanted for row in table):
         return {name: [row[name] for row in table] for name in wanted}
     # As MLflow has it, a value that one row lacks and another has is missing.
-    contract.require_names(list(dict.fromkeys(name for row in table for name in row)))
+    schema.require_names(list(dict.fromkeys(name for row in table for name in row)))
     return {name: [row.get(name) for row in table] for name in wanted}
 
 
-def _of_columns(table: dict[str, Any], contract: Contract) -> dict[str, list[Any]]:
-    contract.require_names(table)
+def _of_columns(table: dict[str, Any], schema: InputSchema) -> dict[str, list[Any]]:
+    schema.require_names(table)
     lists = {
         name: values if isinstance(values, list) else [values] for name, values in table.items()
     }
@@ -140,12 +135,12 @@ def _none(names: list[str]) -> dict[str, list[Any]]:
     return {name: [] for name in names}
 
 
-def _read_csv(body: bytes, contract: Contract) -> pd.DataFrame:
+def _read_csv(body: bytes, schema: InputSchema) -> pd.DataFrame:
     try:
         # The header first: pandas takes seconds for ten thousand columns.
         header = next(csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")), [])
-        if len(header) > len(contract.columns):
-            contract.require_names(header)
+        if len(header) > len(schema.columns):
+            schema.require_names(header)
         # The header as a row: only then does pandas refuse rows that are longer than it.
         table = pd.read_csv(io.BytesIO(body), dtype="str", header=None)
     except (ValueError, OverflowError, csv.Error) as error:
@@ -154,13 +149,13 @@ def _read_csv(body: bytes, contract: Contract) -> pd.DataFrame:
     return table.set_axis(table.iloc[0], axis=1).iloc[1:].reset_index(drop=True)
 
 
-def _read_parquet(body: bytes, contract: Contract) -> pd.DataFrame:
+def _read_parquet(body: bytes, schema: InputSchema) -> pd.DataFrame:
     """Return the table; a small file can stand for a very large one, which is refused."""
     too_large = RefusalError("too_large", "the Parquet file stands for too large a table", 413)
     most, size, batches = INFLATED * max(len(body), 100_000), 0, []
     try:
         with pq.ParquetFile(io.BytesIO(body), pre_buffer=False) as file:
-            contract.require_names(file.schema_arrow.names)
+            schema.require_names(file.schema_arrow.names)
             groups = (file.metadata.row_group(n) for n in range(file.num_row_groups))
             told = sum(group.total_byte_size for group in groups)
             if file.metadata.num_rows > len(body) or told > most:

@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -18,12 +19,14 @@ import uvicorn
 from mlflow import MlflowException
 from uvicorn.supervisors import Multiprocess
 
-from .. import privacy
-from ..registry import versions
-from ..settings import Settings
+from ..config.project import load_project
+from ..errors import PracticeError
+from ..registry import local_copies, versions
+from ..registry.references import Reference, parse_reference
 from ..tracking import store
-from . import cache, copies
-from .watcher import Reference, reference
+from ..tracking.session import Session, open_session
+from . import cache
+from .settings import ServingSettings
 
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most proxies, so that it is they who close
 WORKER_ANSWERS_SECONDS = 60  # a worker that loads a large model is not a dead one
@@ -33,32 +36,40 @@ GRACE_SECONDS = 10  # beyond draining; then a process whose parent is gone ends 
 log = logging.getLogger(__name__)
 
 
-class ServingError(Exception):
+class ServingError(PracticeError):
     """The server cannot start; the message says what to do."""
 
 
-def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
+def serve(session: Session, model: str, given: Mapping[str, Any]) -> None:
     """Serve a model until SIGTERM or Ctrl-C; requests that are under way are answered first.
 
-    ``given`` goes before `Serving`'s host, port and number of workers; its ``parent`` is the id of
+    ``given`` goes before `ServingSettings`' host, port and number of workers; its ``parent`` is the id of
     the process that started this one: when that is gone, this ends as on SIGTERM (POSIX only).
 
     Raises:
         CacheError: REDIS_URL is no address.
         ServingError: the port is taken, or there is no model and no copy of one.
     """
-    served = reference(model, settings.project.name)
+    settings = session.settings
+    served = parse_reference(model, settings.project.name)
     given = dict(given)
     parent = given.pop("parent", None)
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
-    serving = settings.serving.model_copy(update=given)
-    settings = settings.model_copy(update={"serving": serving})
+    serving = settings.section(ServingSettings).model_copy(update=given)
     _end_with(parent, serving.drain_seconds)
-    _require_model(settings, served)
+    _require_model(session, served, settings.path(serving.local_copy))
     cache.open_store(serving.cache)  # which says now what is wrong with its address
     listening = _listen(serving.host, serving.port)
     config = uvicorn.Config(
-        partial(_application, settings, served, os.getpid() if serving.workers > 1 else None),
+        # What every worker makes a session of its own from.
+        partial(
+            _application,
+            session.project.package,
+            settings.environment,
+            settings.overrides,
+            served,
+            os.getpid() if serving.workers > 1 else None,
+        ),
         factory=True,
         lifespan="on",
         ws="none",
@@ -82,14 +93,20 @@ def serve(settings: Settings, model: str, given: Mapping[str, Any]) -> None:
         Multiprocess(config, sockets=[listening]).run()
 
 
-def _application(settings: Settings, served: Reference, parent: int | None) -> object:
+def _application(
+    package: str,
+    environment: str,
+    overrides: Sequence[str],
+    served: Reference,
+    parent: int | None,
+) -> object:
     """Make the application in the process that runs it: this one, or a worker of ``parent``."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
-    privacy.configure(settings.privacy.fields, settings.privacy.keep)
+    session = open_session(load_project(package), environment, overrides)
     from .app import Application  # late: it counts where the environment says by now
 
-    _end_with(parent, settings.serving.drain_seconds)
-    return Application(settings, served)
+    _end_with(parent, session.settings.section(ServingSettings).drain_seconds)
+    return Application(session, served)
 
 
 def _end_with(parent: int | None, drain_seconds: int) -> None:
@@ -107,19 +124,18 @@ def _end_with(parent: int | None, drain_seconds: int) -> None:
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _require_model(settings: Settings, served: Reference) -> None:
+def _require_model(session: Session, served: Reference, copies: Path) -> None:
     """Raise `ServingError` where there is nothing to serve and waiting would not help."""
     try:
-        store.connect(settings)
-        versions.find(served.name, served.which)
+        versions.find(session.client, served.name, served.which)
         return
     except versions.RegistryError as error:
         raise ServingError(f"{error}; promote a version, or name another with --model") from None
     except store.FAILURES as error:
         problem = store.complaint(error) if isinstance(error, MlflowException) else str(error)
     try:
-        copies.last(served.folder(settings))
-    except copies.CopyError as error:
+        local_copies.last(served.folder(copies))
+    except local_copies.CopyError as error:
         raise ServingError(f"{served}: {problem}; and {error}") from None
 
 

@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from .. import compute
+from .. import machine
 
 SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers add up their figures
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -94,7 +94,7 @@ def page() -> tuple[bytes, str]:
     if shared := os.environ.get(SEVERAL):
         for file in Path(shared).glob("gauge_live*.db"):
             process = int(file.stem.rpartition("_")[2])
-            if not compute.is_alive(process):
+            if not machine.is_alive(process):
                 mark_process_dead(process)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

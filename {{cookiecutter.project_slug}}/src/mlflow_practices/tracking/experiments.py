@@ -18,7 +18,7 @@ import mlflow
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Experiment, Run, RunStatus
 
-from .. import compute
+from .. import __version__, machine
 from . import (
     PHASES,
     documentation,
@@ -32,11 +32,11 @@ from . import (
 )
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..config.settings import Settings
 
 
 @dataclass(frozen=True)
-class StageRun:
+class Stage:
     """The run of a stage, the pipeline it belongs to, and where the MLflow UI shows it."""
 
     run_id: str
@@ -70,12 +70,13 @@ def create_hierarchy(
 
 @contextmanager
 def stage_run(
+    client: MlflowClient,
     settings: Settings,
     phase: str,
     *,
     pipeline_id: str | None = None,
     upstream_run_id: str | None = None,
-) -> Iterator[StageRun]:
+) -> Iterator[Stage]:
     """Open the run of one stage in the experiment of its phase.
 
     The effective configuration and the tags that tie runs together are logged at once. A stage
@@ -87,7 +88,6 @@ def stage_run(
         StoreError: the store cannot be used, or the experiment was deleted.
         SendingError: metrics or parameters did not arrive (``tracking.asynchronous``).
     """
-    client = store.connect(settings)
     experiment = _experiment(client, settings, phase)
     _close_abandoned(client, experiment)
     pipeline_id = pipeline_id or uuid.uuid4().hex
@@ -115,7 +115,7 @@ def stage_run(
                     recording.set_tags(tags)
                     reproducibility.load_and_log_config(settings)
                     let_go()
-                    yield StageRun(
+                    yield Stage(
                         run.info.run_id,
                         pipeline_id,
                         store.run_address(experiment.experiment_id, run.info.run_id),
@@ -200,8 +200,7 @@ def _experiment(client: MlflowClient, settings: Settings, phase: str) -> Experim
     found = client.get_experiment_by_name(name)
     if found is None:
         uri = client.tracking_uri
-        version = settings.project.template_version
-        create_hierarchy(settings.project.name, uri, version, settings.root)
+        create_hierarchy(settings.project.name, uri, __version__, settings.root)
         found = client.get_experiment_by_name(name)
         assert found is not None
     if found.lifecycle_stage == "deleted":
@@ -221,7 +220,7 @@ def _close_abandoned(client: MlflowClient, experiment: Experiment) -> None:
     for run in client.search_runs(
         [experiment.experiment_id], f"{running} AND tags.process LIKE '{host}:%'"
     ):
-        if compute.is_alive(int(run.data.tags["process"].rpartition(":")[2])):
+        if machine.is_alive(int(run.data.tags["process"].rpartition(":")[2])):
             continue
         client.set_tag(run.info.run_id, "failure_reason", "the process was killed")
         client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))

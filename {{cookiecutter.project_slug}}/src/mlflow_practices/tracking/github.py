@@ -10,10 +10,12 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from ..errors import PracticeError
+
 TIMEOUT, ATTEMPTS = 10, 3  # seconds an attempt, and how many there are
 
 
-class GitHubError(Exception):
+class GitHubError(PracticeError):
     """GitHub did not say who reviewed the job; the message says what to do."""
 
 

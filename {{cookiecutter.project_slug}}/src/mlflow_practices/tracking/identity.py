@@ -21,13 +21,14 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from .. import privacy
+from ..errors import PracticeError
 from . import github
 
 ENDPOINT = "/api/2.0/mlflow/users/current"
 TIMEOUT = 10  # seconds an attempt; `__init__.py` says how many there are
 
 
-class IdentityError(Exception):
+class IdentityError(PracticeError):
     """The server did not say which account is at work; the message says what to do."""
 
 

@@ -18,6 +18,7 @@ from mlflow import MlflowException
 from mlflow.entities import Metric, Param
 
 from .. import privacy
+from ..errors import PracticeError
 from . import sending
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ JSON_CELLS = 100_000  # of a table; more would be megabytes for the browser
 _NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 
 
-class RecordingError(Exception):
+class RecordingError(PracticeError):
     """Something cannot be logged as it is; the message says what to do."""
 
 

@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from packaging.requirements import Requirement
 
-from .. import pins
+from .. import environment
 from . import recording
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from collections.abc import Mapping
+
+    from ..config.project import Project
+    from ..config.settings import Settings
+    from .session import Session
 
 MODEL_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -44,16 +48,24 @@ def set_seeds(seed: int) -> None:
     recording.log_params({"random_seed": seed})
 
 
-def load_and_log_config(settings: Settings | None = None) -> Settings:
+def load_and_log_config(config: Settings | Project) -> Settings:
     """Log the configuration to the active run: flattened, redacted, as one batch.
 
-    Without ``settings`` the effective configuration is loaded first, as a notebook would.
+    Of a project the effective configuration is loaded first, as a notebook would.
     """
-    from ..settings import load_settings
+    from ..config.project import Project
+    from ..config.settings import load_settings
 
-    settings = settings or load_settings()
+    settings = load_settings(config) if isinstance(config, Project) else config
     recording.log_params(settings.flat())
     return settings
+
+
+def log_training_context(session: Session, tags: Mapping[str, str]) -> None:
+    """Tag the run of a training with what it is made of, who trains, and what is installed."""
+    recording.set_tags(tags)
+    recording.set_author(session.identity)
+    log_environment(session.settings.root)
 
 
 def code_version(root: Path) -> dict[str, str]:
@@ -78,12 +90,12 @@ def log_environment(root: Path) -> None:
     Without a lock file only the Python version is logged, as the tag ``python_version``.
     """
     recording.set_tags({"python_version": platform.python_version()})
-    lock = root / pins.RUN_LOCK
+    lock = root / environment.RUN_LOCK
     if not lock.is_file():
         return
-    recording.log_text(lock.read_text(encoding="utf-8"), f"environment/{pins.RUN_LOCK}")
+    recording.log_text(lock.read_text(encoding="utf-8"), f"environment/{environment.RUN_LOCK}")
     different = []
-    for line in pins.read_pins(lock):
+    for line in environment.read_pins(lock):
         pin = Requirement(line)
         if pin.marker is None or pin.marker.evaluate():
             try:
@@ -96,12 +108,14 @@ def log_environment(root: Path) -> None:
     recording.set_tags({"packages": state})
 
 
-def model_requirements(estimator: object) -> list[str]:
-    """Return the installed versions of what a saved pipeline needs, as exact requirements."""
+def model_requirements(estimator: object, package: str) -> list[str]:
+    """Return the installed versions of what a saved pipeline needs, as exact requirements.
+
+    The code of ``package``, the project's own, travels with the model.
+    """
     names = set(MODEL_REQUIREMENTS)
     module = type(estimator).__module__.partition(".")[0]
-    # This project's own code travels with the model; looking through all packages takes a while.
-    if module not in {"sklearn", __package__.partition(".")[0]}:
+    if module not in {"sklearn", package}:  # looking through all packages takes a while
         names.update(packages_distributions().get(module, ()))
     return [f"{name}=={version(name)}" for name in sorted(names)]
 

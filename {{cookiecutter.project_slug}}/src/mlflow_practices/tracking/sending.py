@@ -14,12 +14,13 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Param
 
 from .. import privacy
+from ..errors import PracticeError
 from . import store
 
 WAITING = 1_000  # calls that wait to be sent; one more waits itself
 
 
-class SendingError(Exception):
+class SendingError(PracticeError):
     """Metrics or parameters did not arrive; the message says why."""
 
 

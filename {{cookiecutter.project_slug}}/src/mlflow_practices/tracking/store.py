@@ -16,15 +16,16 @@ import sqlalchemy
 from mlflow import MlflowClient, MlflowException
 
 from .. import privacy
+from ..errors import PracticeError
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..config.settings import Settings
 
 SQLITE = "sqlite:///"
 UI_PORT = int(os.environ.get("MLFLOW_PORT", "5000"))
 
 
-class StoreError(Exception):
+class StoreError(PracticeError):
     """The MLflow store cannot be used as it is; the message says what to do."""
 
 

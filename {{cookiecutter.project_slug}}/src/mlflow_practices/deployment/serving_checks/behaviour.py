@@ -9,17 +9,19 @@ from typing import Any, Literal, Self, TypeGuard, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-import {{ cookiecutter.package_name }}.settings as config
+from ...config.sections import Section
+from ...errors import PracticeError
+
 
 PLACE = "configs/behaviour.yaml"
 Row = dict[str, Any]
 
 
-class BehaviourError(Exception):
+class BehaviourError(PracticeError):
     """The file is wrong; the message says where, and what to do."""
 
 
-class Check(config.Section):
+class Check(Section):
     """A row that is asked about, every column of the model in it."""
 
     name: str
@@ -114,7 +116,7 @@ class Direction(Check):
         return "" if moved else f"{changed}: got {before!r} before and {after!r} after"
 
 
-class Behaviour(config.Section):
+class Behaviour(Section):
     """All checks, by their kind."""
 
     minimum_functionality: list[MinimumFunctionality] = Field(default=[])

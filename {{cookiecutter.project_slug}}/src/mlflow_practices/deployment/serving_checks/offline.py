@@ -11,22 +11,12 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowException
 
-from {{ cookiecutter.package_name }} import estimators
-from {{ cookiecutter.package_name }}.data import (
-    versioning,
-)
-from {{ cookiecutter.package_name }}.registry import (
-    evidence,
-    versions,
-)
-from {{ cookiecutter.package_name }}.serving import (
-    trust,
-    verification,
-)
-from {{ cookiecutter.package_name }}.tracking import (
-    store,
-)
-
+from ...data import versioning
+from ...errors import PracticeError
+from ...model import safe_loading
+from ...model.signature import features
+from ...optimization import verification
+from ...registry import evidence, versions
 from .service import MOST_CELLS, Service, as_table, fail
 
 MOST_ROWS = 1000
@@ -68,18 +58,12 @@ def predict(service: Service, folder: Path) -> Truth:
     """
     named = service.get("/version").json()
     try:
-        store.connect(service.settings)
-        version = versions.find(named["name"], str(named["version"]))
+        client = service.session.client
+        version = versions.find(client, named["name"], str(named["version"]))
         files = evidence.fetch(version, str(folder))
-        trust.require_trusted(files, service.settings)
+        safe_loading.require_trusted(files, service.session)
         model = mlflow.pyfunc.load_model(str(files))
-    except (
-        store.StoreError,
-        MlflowException,
-        versions.RegistryError,
-        evidence.EvidenceError,
-        trust.TrustError,
-    ) as error:
+    except (PracticeError, MlflowException) as error:
         what = f"{named['name']}/{named['version']}, which {service.url} serves"
         fail(f"{what}, cannot be had for comparison: {error}; is MLFLOW_TRACKING_URI its registry?")
     rows, source = _rows(service, version.data_version)
@@ -99,9 +83,9 @@ def _rows(service: Service, data_version: str) -> tuple[pd.DataFrame, str]:
         manifest = versioning.load_manifest(folder, data_version)
         test = versioning.read_split(manifest, "test", folder)
     except versioning.VersionError:
-        return as_table(service.example, service.contract), "the model's example"
-    rows = estimators.features(test, manifest.target)
-    _, reasons = service.contract.sift(rows, typed=True)  # such as a category that training lacked
+        return as_table(service.example, service.input_schema), "the model's example"
+    rows = features(test, manifest.target)
+    _, reasons = service.input_schema.sift(rows, typed=True)  # such as a category that training lacked
     fit = rows[reasons == ""]
     most = min(MOST_ROWS, max(1, MOST_CELLS // len(fit.columns)))
     return fit.head(most).reset_index(drop=True), "the test split (rows that fit, from 0)"

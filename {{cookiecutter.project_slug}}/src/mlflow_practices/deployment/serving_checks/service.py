@@ -17,17 +17,10 @@ from urllib.parse import urlsplit
 import pandas as pd
 import pytest
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.serving.contract import (
-    Column,
-    Contract,
-    Kind,
-)
-from {{ cookiecutter.package_name }}.serving.protocol import (
-    CSV,
-    JSON,
-    PARQUET,
-)
+from ...config.settings import Settings
+from ...model.input_schema import Column, InputSchema, Kind
+from ...serving.protocol import CSV, JSON, PARQUET
+from ...tracking.session import Session
 
 TIMEOUT_SECONDS = 30  # for one answer
 MOST_CELLS = 100_000  # of a request: some 5 MB
@@ -71,9 +64,9 @@ class Reply:
 class Service:
     """The server at ``url``, on one connection that is kept alive."""
 
-    def __init__(self, url: str, settings: config.Settings) -> None:
+    def __init__(self, url: str, session: Session) -> None:
         """Prepare it; nothing is sent yet."""
-        self.url, self.settings = url.rstrip("/"), settings
+        self.url, self.session = url.rstrip("/"), session
         parts = urlsplit(self.url)
         connect = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._connection = connect(parts.netloc, timeout=TIMEOUT_SECONDS)
@@ -124,6 +117,11 @@ class Service:
         found: list[Any] = reply.json()["predictions"]
         return found
 
+    @property
+    def settings(self) -> Settings:
+        """The configuration of the project that the server belongs to."""
+        return self.session.settings
+
     @cached_property
     def example(self) -> Rows:
         """The model's example, as the server documents it; a row at least."""
@@ -131,10 +129,10 @@ class Service:
         return rows
 
     @cached_property
-    def contract(self) -> Contract:
+    def input_schema(self) -> InputSchema:
         """The columns that the server documents."""
         row = self._documented["schema"]["properties"]["dataframe_records"]["items"]
-        return Contract(tuple(_column(*item) for item in row["properties"].items()))
+        return InputSchema(tuple(_column(*item) for item in row["properties"].items()))
 
     @property
     def _documented(self) -> dict[str, Any]:
@@ -166,10 +164,10 @@ def records(table: pd.DataFrame) -> Rows:
     return rows
 
 
-def as_table(rows: Rows, contract: Contract) -> pd.DataFrame:
+def as_table(rows: Rows, schema: InputSchema) -> pd.DataFrame:
     """Return rows of JSON as a table with the types of training."""
-    return contract.frame(
-        contract.read({name: [row[name] for row in rows] for name in contract.names})
+    return schema.frame(
+        schema.read({name: [row[name] for row in rows] for name in schema.names})
     )
 
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.package_name }}.serving.verification import (
-    TOLERANCE,
-)
+from ...optimization.verification import TOLERANCE
 
 from . import behaviour
 from .behaviour import Behaviour, BehaviourError
@@ -19,7 +17,7 @@ from .service import MOST_CELLS, Service, fail, require
 def checks(service: Service) -> Behaviour:
     try:
         return behaviour.read(
-            service.settings.root, [column.name for column in service.contract.columns]
+            service.settings.root, [column.name for column in service.input_schema.columns]
         )
     except BehaviourError as error:
         fail(str(error))
@@ -63,7 +61,7 @@ def test_the_company_of_a_row_does_not_matter(service: Service) -> None:
 
 @pytest.mark.smoke
 def test_a_whole_number_may_be_written_either_way(service: Service) -> None:
-    names = [column.name for column in service.contract.columns if column.kind == "number"]
+    names = [column.name for column in service.input_schema.columns if column.kind == "number"]
     if not names:
         pytest.skip("no column of this model is a number")
     row = service.example[0]

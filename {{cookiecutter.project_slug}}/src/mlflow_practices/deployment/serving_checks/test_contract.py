@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
-from {{ cookiecutter.package_name }}.serving.protocol import (
-    CSV,
-    JSON,
-    PARQUET,
-)
+from ...serving.protocol import CSV, JSON, PARQUET
 
 from .service import FORMS, Rows, Service, as_json, as_table, fail, require
 
@@ -84,7 +80,7 @@ def test_the_id_of_a_request_comes_back(service: Service) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_answered_alike(service: Service, form: str) -> None:
     write, kind = FORMS[form]
-    body = write(as_table(service.example, service.contract))
+    body = write(as_table(service.example, service.input_schema))
     expected, got = service.ask(service.example), service.predictions(body, kind)
     require(got == expected, f"{form}: expected {expected}, as for JSON records, got {got}")
 
@@ -94,13 +90,13 @@ def test_the_client_of_mlflow_works(service: Service) -> None:
     client = ScoringServerClient("", 0)  # type: ignore[no-untyped-call]
     client.url_prefix = service.url  # which may be https, and have a path
     client.ping()  # type: ignore[no-untyped-call]
-    got = client.invoke(as_table(service.example, service.contract))["predictions"]
+    got = client.invoke(as_table(service.example, service.input_schema))["predictions"]
     expected = service.ask(service.example)
     require(got == expected, f"MLflow's client: expected {expected}, got {got}")
 
 
 def test_a_missing_column_is_named(service: Service) -> None:
-    for column in service.contract.columns[:MOST_COLUMNS]:
+    for column in service.input_schema.columns[:MOST_COLUMNS]:
         row = {**service.example[0]}
         del row[column.name]
         _require_refused(service, f"without {column.name!r}", [row], column.name)
@@ -112,13 +108,13 @@ def test_an_extra_column_is_named(service: Service) -> None:
 
 
 def test_a_wrong_type_is_refused_by_its_column(service: Service) -> None:
-    for column in service.contract.columns[:MOST_COLUMNS]:
+    for column in service.input_schema.columns[:MOST_COLUMNS]:
         row = {**service.example[0], column.name: WRONG[column.kind]}
         _require_refused(service, f"with a wrong type of {column.name!r}", [row], column.name)
 
 
 def test_a_missing_value_is_refused_where_none_may_be(service: Service) -> None:
-    columns = [column for column in service.contract.columns if not column.nullable]
+    columns = [column for column in service.input_schema.columns if not column.nullable]
     if not columns:
         pytest.skip("every column of this model may be missing")
     for column in columns[:MOST_COLUMNS]:
@@ -127,7 +123,7 @@ def test_a_missing_value_is_refused_where_none_may_be(service: Service) -> None:
 
 
 def test_an_unknown_category_is_refused_by_its_column(service: Service) -> None:
-    columns = [column for column in service.contract.columns if column.categories is not None]
+    columns = [column for column in service.input_schema.columns if column.categories is not None]
     if not columns:
         pytest.skip("no column of this model has a list of categories")
     for column in columns[:MOST_COLUMNS]:

@@ -19,7 +19,7 @@ def test_a_row_is_answered_in_time(service: Service) -> None:
     budget = service.settings.evaluation.gates.latency_ms
     if budget is None:
         pytest.skip("evaluation.gates.latency_ms is not set")
-    numbers = [column.name for column in service.contract.columns if column.kind == "number"]
+    numbers = [column.name for column in service.input_schema.columns if column.kind == "number"]
     row = service.example[0]
     taken: list[float] = []
     deadline = time.perf_counter() + SECONDS

@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 from mlflow.models import Model
 
+from ..model import input_schema, safe_loading
+from ..model.input_schema import Columns, RefusalError, count_rows
 from ..registry.versions import Version
-from ..settings import Settings
 from ..tracking import utc
-from . import contract, optimized, protocol, trust
-from .contract import Columns, RefusalError
+from ..tracking.session import Session
 
 TIMED = 20  # predictions of one row
 BATCH = 100  # rows, of the second point that `ServedModel.seconds` is drawn through
 
 
 class ServedModel:
-    """A version's contract, and its optimised copy where it has one, which knows when the original is better."""
+    """A version's schema, and its optimised copy where it has one, which knows when the original is better."""
 
-    def __init__(self, settings: Settings, version: Version, files: Path) -> None:
+    def __init__(self, session: Session, version: Version, files: Path) -> None:
         """Load and warm it.
 
         Raises:
@@ -34,9 +34,10 @@ class ServedModel:
         """
         saved = Model.load(str(files))
         self.version = version
-        self.contract = contract.of_model(saved)
-        self._original = trust.load(files, settings)
-        self._optimized = optimized.load(files, self._original)
+        self.input_schema = input_schema.of_model(saved)
+        self._original = safe_loading.load(files, session)
+        optimization = session.component("optimization")
+        self._optimized = optimization.load(files, self._original) if optimization else None
         self.example = self._example(saved, files)
         self._one, self._many = (self._time(rows) for rows in (1, BATCH))
         self.loaded_at = utc(datetime.now(UTC))
@@ -62,7 +63,7 @@ class ServedModel:
                 return self._optimized.predict(columns)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of categories that training did not see
-                predicted: np.ndarray = self._original.predict(self.contract.frame(columns))
+                predicted: np.ndarray = self._original.predict(self.input_schema.frame(columns))
             return predicted
         except (ValueError, ArithmeticError) as error:
             del error  # it may hold values
@@ -74,7 +75,7 @@ class ServedModel:
 
     def records(self) -> list[dict[str, Any]]:
         """Return the example as rows for JSON."""
-        table = self.contract.frame(self.example)
+        table = self.input_schema.frame(self.example)
         for name in table.select_dtypes("datetime"):
             table[name] = table[name].dt.strftime("%Y-%m-%dT%H:%M:%S").astype(object)
         table = table.astype(object).where(table.notna(), None)
@@ -84,14 +85,14 @@ class ServedModel:
         try:
             rows = saved.load_input_example(str(files))
             if isinstance(rows, pd.DataFrame) and len(rows):
-                return self.contract.read_table(rows)
+                return self.input_schema.read_table(rows)
         except (RefusalError, OSError, ValueError) as error:
             del error  # redaction may have changed a category
-        return self.contract.typical()
+        return self.input_schema.typical()
 
     def _time(self, count: int) -> float:
         """Return the median of the seconds that predicting ``count`` rows of the example takes."""
-        rows = np.arange(count) % protocol.rows(self.example)
+        rows = np.arange(count) % count_rows(self.example)
         batch = {name: values[rows] for name, values in self.example.items()}
         times = []
         for _ in range(TIMED if count == 1 else 3):

@@ -1,0 +1,39 @@
+"""The components: folders of the practices that a project may do without.
+
+A component may hold ``commands.py`` (its part of the command line), ``settings.py`` (its sections of
+the configuration) and ``api.py`` (what stages call). No component is ever imported by an import
+statement of the core: it is looked up here by its name, and may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+PRACTICES = __name__.rpartition(".")[0]
+COMPONENTS = ("optimization", "serving", "deployment", "monitoring", "server")
+# Rooms in the order in which the command line lists their commands.
+ROOMS = ("data", "registry", "scoring", *COMPONENTS, "tracking", "config")
+# Which component a section of the configuration belongs to, also where that is not installed.
+SECTIONS = {"serving": "serving", "deployment": "deployment", "monitoring": "monitoring"}
+
+
+def find(name: str) -> ModuleType | None:
+    """Return what a component offers to stages, or None where it is not part of the project."""
+    return import_module(f"{PRACTICES}.{name}.api") if is_present(name) else None
+
+
+def is_present(name: str) -> bool:
+    """Return whether a component is part of the project."""
+    return find_spec(f"{PRACTICES}.{name}") is not None
+
+
+def modules(name: str) -> Iterator[ModuleType]:
+    """Yield the module ``name`` of every room that has one: ``commands``, or ``settings``."""
+    rooms = COMPONENTS if name == "settings" else ROOMS
+    for room in rooms:
+        if (Path(__file__).parent / room / f"{name}.py").is_file():
+            yield import_module(f"{PRACTICES}.{room}.{name}")

@@ -1,0 +1,56 @@
+"""The command line's part that brings versions to production."""
+
+from __future__ import annotations
+
+from ..console import Model, Reason, find_version, print_table, say
+from ..tracking.session import Session
+
+STAGE = "model_deployment"  # of the project
+
+
+def stage(session: Session, model: Model = "") -> None:
+    """Run the serving tests against a version on a staging server; nothing is promoted."""
+    from . import deployment
+
+    say(session, f"staging  {deployment.stage(session, find_version(session, model))}")
+
+
+def deploy(session: Session, model: Model = "") -> None:
+    """Bring an approved version to production, through staging and its tests; or roll back."""
+    version = find_version(session, model)
+    done = session.project.module(STAGE).run(session, version)
+    say(session, f"{version} is in production, as {done.champion}")
+    say(session, f"deployment  {done.address}")
+
+
+def rollback(session: Session, reason: Reason) -> None:
+    """Make the former champion the champion again, and see that production follows."""
+    from . import deployment
+
+    done = deployment.rollback(session, reason)
+    say(session, f"{done} is the champion")
+
+
+def deployments(session: Session) -> None:
+    """List deployments and rollbacks, newest first."""
+    from ..registry import overview
+
+    rows = overview.deployments(session.client, session.settings)
+    print_table(session, ["when (UTC)", "what", "version", "who", "seconds", "result"], rows)
+
+
+def undeploy(session: Session) -> None:
+    """End the production server that `deploy` started on this machine."""
+    from .process import LocalProduction
+
+    ended = LocalProduction(session).stop()
+    say(session, "the production server has ended" if ended else "no production server runs here")
+
+
+COMMANDS = {
+    "stage": stage,
+    "deploy": deploy,
+    "rollback": rollback,
+    "deployments": deployments,
+    "undeploy": undeploy,
+}

@@ -1,0 +1,38 @@
+"""A fitted pipeline to a logged model: without pickle, with its signature, schema and code."""
+
+from __future__ import annotations
+
+import pandas as pd
+from mlflow.models.model import ModelInfo
+from sklearn.pipeline import Pipeline
+
+from ..tracking import recording, reproducibility
+from ..tracking.session import Session
+from . import input_schema, safe_loading, signature
+
+EXAMPLE_ROWS = 5
+
+
+def log_model(
+    pipeline: Pipeline, X: pd.DataFrame, unseen: pd.DataFrame, session: Session
+) -> ModelInfo:
+    """Log a fitted pipeline to the run, in skops' format.
+
+    Args:
+        pipeline: of the project's preprocessing and an estimator.
+        X: the features that it was fitted on, shape (rows, columns).
+        unseen: features of other rows, which also say what values there are.
+        session: names the types that may be loaded, and the policies for personal data.
+
+    Raises:
+        TrustError: the pipeline holds a type that nobody vouched for.
+    """
+    privacy = session.settings.privacy
+    return recording.log_sklearn_model(
+        pipeline,
+        X.head(min(EXAMPLE_ROWS, privacy.sample_rows)),
+        signature=signature.signature(X, pipeline),
+        pip_requirements=reproducibility.model_requirements(pipeline[-1], session.project.package),
+        skops_trusted_types=safe_loading.trusted_types(pipeline, session),
+        metadata=input_schema.learn(pd.concat([X, unseen]), privacy.policies),
+    )

@@ -1,0 +1,161 @@
+"""The command line's part that decides on versions, and looks at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import Json, Model, Reason, find_version, print_json, print_table, say
+from ..tracking.session import Session
+
+
+def approve(
+    session: Session,
+    model: Model,
+    reason: Reason,
+    reviewed_in: Annotated[
+        str,
+        typer.Option(
+            help="In GitHub Actions: record who let this job into that environment.",
+            metavar="ENVIRONMENT",
+        ),
+    ] = "",
+) -> None:
+    """Record that you approve a version, on the evidence there is now."""
+    from . import approval
+
+    version = find_version(session, model)
+    record = approval.approve_model(
+        version.name, version.number, reason, session, reviewed_in=reviewed_in
+    )
+    say(session, f"{version} {record.state()}")
+
+
+def reject(session: Session, model: Model, reason: Reason) -> None:
+    """Record that you reject a version; it stays so until a new approval."""
+    from . import approval, promotion
+
+    version = find_version(session, model)
+    record = approval.reject_model(version.name, version.number, reason, session)
+    say(session, f"{version} {record.state()}")
+    if champion := promotion.find_champion_copy(session.client, session.settings, version):
+        say(session, f"note: {champion} in production is a copy of it; promote another version")
+
+
+def promote(
+    session: Session,
+    model: Model = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
+    ] = False,
+) -> None:
+    """Make an approved version the champion; the former one stays as `previous`."""
+    from . import promotion
+
+    version = find_version(session, model)
+    if dry_run:
+        say(session, promotion.explain(session, version))
+        return
+    done = promotion.promote(session, version)
+    if not done.address:
+        say(session, f"{version} is the champion already, as {done.champion}")
+        return
+    say(
+        session,
+        f"{version} is the champion now, as {done.champion}; it replaces {done.replaced or 'none'}",
+    )
+    say(session, f"promotion  {done.address}")
+
+
+def show_lineage(session: Session, model: Model = "", json: Json = False) -> None:
+    """Walk from a model version back to the raw file; say what is missing or has changed."""
+    from . import provenance
+
+    links = provenance.trace(session, find_version(session, model))
+    if json:
+        print_json(provenance.as_dict(links))
+        return
+    rows = [
+        [link.status, link.name, "\n".join([*([link.problem] if link.problem else []), *facts])]
+        for link in links
+        for facts in [[f"{key}: {value}" for key, value in link.facts.items()]]
+    ]
+    print_table(session, ["", "link", "what is known"], rows)
+
+
+def list_versions(session: Session) -> None:
+    """List the versions, in training and in production: verdict, approval, aliases."""
+    from . import overview
+
+    rows = overview.rows(session.client, session.settings.project.name)
+    print_table(session, ["version", "aliases", "made (UTC)", "verdict", "approval", "data"], rows)
+
+
+def show_version(session: Session, model: Model = "") -> None:
+    """Show a version: its verdict, decision, and what stands against its promotion."""
+    from . import overview
+
+    version = find_version(session, model)
+    print_table(session, ["", ""], overview.details(session, version), header=False)
+
+
+def show_history(session: Session) -> None:
+    """List approvals, rejections and promotions, newest first."""
+    from . import promotion
+
+    events = promotion.history(session.client, session.settings)
+    rows = [[e.when, e.action, e.version, e.who, e.result] for e in events]
+    print_table(session, ["when (UTC)", "what", "version", "who", "result"], rows)
+
+
+def summary(
+    session: Session,
+    model: Model = "",
+    champion: Annotated[
+        bool, typer.Option("--champion", help="The champion as JSON instead, for --beside.")
+    ] = False,
+    beside: Annotated[
+        Path | None, typer.Option(help="Compare with this champion, of another store.")
+    ] = None,
+) -> None:
+    """Print a version's evaluation beside the champion's, in Markdown, such as for GitHub."""
+    from . import summary as summaries
+
+    if champion:
+        print_json(summaries.champion(session.client, session.settings))
+        return
+    version = find_version(session, model)
+    typer.echo(summaries.summarize(session.client, session.settings, version, beside))
+
+
+def keygen(session: Session) -> None:
+    """Make the key that your approvals are signed with; print the line for configs/approvers.yaml."""
+    from . import signing
+
+    name = session.identity.name
+    path = signing.private_key_path(session.settings.project.name)
+    public = signing.keygen(path)
+    say(session, f"wrote the private key {path}: keep it, and give it to nobody")
+    say(
+        session, f"add this line to configs/approvers.yaml, and have it reviewed:\n{name}: {public}"
+    )
+
+
+GROUPS = {
+    "lineage": "Where a model came from.",
+    "registry": "Look at the model's versions.",
+    "approval": "Keys that approvals are signed with.",
+}
+COMMANDS = {
+    "approve": approve,
+    "reject": reject,
+    "promote": promote,
+    "summary": summary,
+    "lineage show": show_lineage,
+    "registry list": list_versions,
+    "registry show": show_version,
+    "registry history": show_history,
+    "approval keygen": keygen,
+}

@@ -1,0 +1,106 @@
+"""What evaluation needs of the registry: a version's model, the champion's answers, the card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+from mlflow import MlflowException
+from mlflow.models import Model
+from sklearn.pipeline import Pipeline
+
+from ..data.versioning import Manifest
+from ..errors import PracticeError
+from ..evaluation.gates import Verdict
+from ..evaluation.metrics import Predictions, predict
+from ..model import safe_loading, signature
+from ..tracking import documentation, recording
+from ..tracking.session import Session
+from . import approval, evidence, model_card, promotion, versions
+from .model_card import Statements
+from .versions import Version
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version's model, the SHA-256 over its files, and their size in bytes."""
+
+    model: Pipeline
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion, and what it says of some rows or why it can say nothing; None without one."""
+
+    version: Version | None = None
+    predictions: Predictions | str | None = None
+
+
+def load_candidate(session: Session, version: Version) -> Candidate:
+    """Return a version's model, loaded from the files that are judged.
+
+    Raises:
+        EvidenceError: the files cannot be had.
+        TrustError: loading them could run anybody's code.
+    """
+    with TemporaryDirectory() as folder:
+        files = evidence.fetch(version, folder)
+        digest, size = evidence.digest(files), evidence.size(files)
+        return Candidate(safe_loading.load(files, session), digest, size)
+
+
+def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
+    """Return the champion in production and its predictions for ``X``, or why there are none."""
+    name = versions.production_name(session.settings.project.name)
+    champion = versions.holder(session.client, name, versions.CHAMPION)
+    if champion is None:
+        return Champion()
+    with TemporaryDirectory() as folder:
+        try:
+            files = evidence.fetch(champion, folder)
+            promotion.require_unchanged(session.client, champion, files)
+            if misfit := signature.misfit(Model.load(str(files)).signature, X):
+                return Champion(champion, misfit)
+            return Champion(champion, predict(safe_loading.load(files, session), X))
+        except (PracticeError, MlflowException, ValueError) as error:
+            return Champion(champion, " ".join(str(error).split()))
+
+
+def log_card(
+    session: Session,
+    version: Version,
+    manifest: Manifest,
+    verdict: Verdict,
+    statements: Statements,
+    plots: dict[str, bytes],
+    evaluation_run_id: str,
+) -> None:
+    """Log the model card; set what fits of it, and the verdict, on the version."""
+    client, settings = session.client, session.settings
+    subject = model_card.collect(
+        client, settings, version, manifest, verdict, statements, evaluation_run_id
+    )
+    card = model_card.write_card(subject, plots)
+    # An approval was of an earlier evaluation and no longer counts, a rejection does.
+    last = approval.last(client, settings, version)
+    state = last.state() if last and last.decision == "rejected" else model_card.NOT_APPROVED
+    recording.log_text(model_card.with_approval(card.markdown, state), evidence.CARD)
+    recording.log_text(model_card.with_approval(card.html, state), evidence.PAGE)
+    outcomes = {
+        f"{documentation.GATE}{gate.name.replace(' ', '_')}": (
+            f"{'passed' if gate.passed else 'failed'}: {gate.reason}"
+        )
+        for gate in verdict.gates
+    }
+    documentation.document_model(
+        client,
+        version.name,
+        version.number,
+        model_card.with_approval(card.summary, state),
+        {name: found.value for name, found in verdict.metrics.items()},
+        subject.author,
+        {"verdict": verdict.outcome, "evaluation_run_id": evaluation_run_id, **outcomes},
+    )

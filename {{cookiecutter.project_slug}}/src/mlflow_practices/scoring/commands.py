@@ -1,0 +1,36 @@
+"""The command line's part that predicts files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import say
+from ..tracking.session import Session
+
+
+def score(
+    session: Session,
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Parquet or CSV.")],
+    output: Annotated[Path, typer.Argument(help="Parquet or CSV; replaced at the end.")],
+    model: Annotated[
+        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; the champion.")
+    ] = "",
+    fail_on_rejects: Annotated[
+        bool, typer.Option("--fail-on-rejects", help="End with an error if a row was rejected.")
+    ] = False,
+) -> None:
+    """Predict every row of a file; the same command again goes on where it was ended."""
+    from . import batch
+
+    done = batch.score(session, source, output, model)
+    say(session, "\n".join(done.lines()))
+    if fail_on_rejects:
+        done.require_no_rejects()
+
+
+COMMANDS = {
+    "score": score,
+}

@@ -1,0 +1,73 @@
+"""The command line. A command of your own is one more function here; the rest is the practices'.
+
+Each command imports what it needs by itself, so that ``--help`` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+from mlflow_practices.cli import CommandLine
+from mlflow_practices.console import say
+from mlflow_practices.tracking.session import Session
+
+command_line = CommandLine(__package__)
+
+
+@command_line.command("run")
+def run(session: Session) -> None:
+    """Run the whole pipeline: prepare, train, evaluate."""
+    from mlflow_practices.tracking import github
+
+    from . import pipeline
+
+    evaluated = pipeline.run(session)
+    github.write_output("version", str(evaluated.version))
+    evaluated.require_passed()
+
+
+@command_line.command("prepare")
+def prepare(session: Session) -> None:
+    """Turn the raw table into split, versioned tables."""
+    from . import data_preparation
+
+    manifest = data_preparation.run(session).manifest
+    rows = ", ".join(f"{name} {split.rows}" for name, split in manifest.splits.items())
+    say(session, f"data version {manifest.version}: {rows} rows")
+
+
+@command_line.command("train")
+def train(session: Session) -> None:
+    """Fit the configured estimator on the prepared data and register it."""
+    from mlflow_practices.data import versioning
+
+    from . import model_training
+
+    manifest = versioning.load_manifest(session.settings.path(session.settings.data.processed))
+    version = model_training.run(session, manifest).version
+    say(session, f"registered {version.name} version {version.number} (challenger)")
+
+
+@command_line.command("evaluate")
+def evaluate(
+    session: Session,
+    version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
+) -> None:
+    """Judge a model version on the test split, beside baseline and champion."""
+    from mlflow_practices.evaluation.report import print_report
+    from mlflow_practices.registry import versions
+
+    from . import model_evaluation
+
+    found = versions.find(session.client, session.settings.project.name, version)
+    evaluated = model_evaluation.run(session, found)
+    print_report(session, evaluated.version.title, evaluated.verdict)
+    evaluated.require_passed()
+
+
+def main() -> None:
+    """Run the command line."""
+    command_line()
+
+
+if __name__ == "__main__":
+    main()

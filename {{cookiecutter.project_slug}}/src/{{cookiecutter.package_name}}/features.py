@@ -1,0 +1,75 @@
+"""From columns to features. This file travels with every model: import no MLflow, no practices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+if TYPE_CHECKING:
+    from mlflow_practices.config.settings import Settings
+
+MAX_CATEGORIES = 50  # of a column; beyond that, rarer ones share a feature
+
+
+def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
+    """Return an unfitted transformer for ``X``, each column by its type.
+
+    Numbers are imputed with the median and scaled, text and booleans one-hot encoded (missing is a
+    category of its own), dates taken apart. A column without any value in ``X`` is not used.
+    """
+    known = X.loc[:, X.notna().any()]
+    dates = list(known.select_dtypes("datetime"))
+    numbers = list(known.select_dtypes("number"))
+    rest = [name for name in known if name not in {*dates, *numbers}]
+    wide = [name for name in rest if X[name].nunique() > MAX_CATEGORIES]
+    encode = {"sparse_output": False, "handle_unknown": "ignore"}
+    group = {**encode, "handle_unknown": "infrequent_if_exist", "max_categories": MAX_CATEGORIES}
+    by_type = [
+        ("numbers", _numeric(), numbers),
+        ("categories", OneHotEncoder(**encode), [name for name in rest if name not in wide]),
+        ("wide_categories", OneHotEncoder(**group), wide),
+        ("dates", make_pipeline(DateParts(), *(step for _, step in _numeric().steps)), dates),
+    ]
+    return ColumnTransformer([step for step in by_type if step[2]], verbose_feature_names_out=False)
+
+
+class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn each date into year, month, day of the week and days since 1970; missing stays so."""
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
+        """Learn nothing but the columns' names."""
+        self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        """Return an array of shape (rows, 4 x columns)."""
+        return self.transform_arrays([X[name].to_numpy("datetime64[ns]") for name in X.columns])
+
+    def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
+        """Return the same for arrays of shape (rows,); with it, serving needs no data frame."""
+        parts: list[np.ndarray] = []
+        for dates in columns:
+            days = dates.astype("datetime64[D]").astype(np.int64)
+            months = dates.astype("datetime64[M]").astype(np.int64)
+            weekday = (days + 3) % 7  # 1970 began on a Thursday
+            made = (months // 12 + 1970, months % 12 + 1, weekday, dates.view(np.int64) / 86_400e9)
+            parts += [np.where(np.isnat(dates), np.nan, part) for part in made]
+        return np.column_stack(parts)
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Return the names of the columns that `transform` makes."""
+        parts = ("year", "month", "weekday", "days")
+        return np.asarray(
+            [f"{name}_{part}" for name in self.feature_names_in_ for part in parts], dtype=object
+        )
+
+
+def _numeric() -> Pipeline:
+    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler())

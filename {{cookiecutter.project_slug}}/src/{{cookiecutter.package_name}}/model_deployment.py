@@ -1,0 +1,29 @@
+"""A model version to production: staging, its tests, promotion, verification, and the way back."""
+
+from mlflow_practices.deployment.deployment import Deployed, deploy_model_pipeline
+from mlflow_practices.deployment.steps import (
+    check_preconditions,
+    keep_watch,
+    run_smoke_tests,
+    run_staging_tests,
+    try_canary,
+    verify_production,
+)
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking.session import Session
+
+
+def run(session: Session, version: Version) -> Deployed:
+    """Bring an approved version to production, or leave production as it was.
+
+    A step is a function that takes the deployment and returns what there is to say of it; one that
+    raises ends the deployment. Add your own where it belongs.
+    """
+    return deploy_model_pipeline(
+        version,
+        session,
+        # Nothing of this touches production.
+        before_promotion=[check_preconditions, run_staging_tests, try_canary],
+        # A failure here brings the former champion back.
+        after_promotion=[verify_production, run_smoke_tests, keep_watch],
+    )
