@@ -36,8 +36,13 @@ def run(session: Session) -> Prepared:
     settings = session.settings
     with session.stage("data-preparation") as stage:
         raw = read_raw(session)
-        shown = {"sample_rows": settings.privacy.sample_rows, "policies": raw.policies}
-        log_data_version(raw.table, "raw", source=str(raw.path), **shown)
+        log_data_version(
+            raw.table,
+            "raw",
+            source=str(raw.path),
+            sample_rows=settings.privacy.sample_rows,
+            policies=raw.policies,
+        )
         before = validate_data_quality(
             raw.table, suite(settings, "raw"), "raw", raw.policies, raw.source.path
         )

@@ -39,8 +39,8 @@ def obtain(session: Session, version: Version, folder: Path) -> Path:
     with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         made = Path(temporary, "copy")
         files = evidence.fetch(version, str(made / MODEL))
-        made = session.client.get_model_version(version.name, str(version.number))
-        tags, digest = made.tags, evidence.digest(files)
+        registered = session.client.get_model_version(version.name, str(version.number))
+        tags, digest = registered.tags, evidence.digest(files)
         if tags.get(promotion.MODEL_DIGEST, digest) != digest:
             raise CopyError(f"{version}: its files are not those that were promoted")
         record = {**asdict(version), "digest": digest}

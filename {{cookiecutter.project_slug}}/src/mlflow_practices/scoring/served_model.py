@@ -59,11 +59,13 @@ class ServedModel:
             RefusalError: the model fails on these rows.
         """
         try:
+            predicted: np.ndarray
             if self._optimized is not None:
-                return self._optimized.predict(columns)
+                predicted = self._optimized.predict(columns)
+                return predicted
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of categories that training did not see
-                predicted: np.ndarray = self._original.predict(self.input_schema.frame(columns))
+                predicted = self._original.predict(self.input_schema.frame(columns))
             return predicted
         except (ValueError, ArithmeticError) as error:
             del error  # it may hold values

@@ -6,6 +6,7 @@ import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 from ...serving.protocol import CSV, JSON, PARQUET
+from ...serving.settings import ServingSettings
 
 from .service import FORMS, Rows, Service, as_json, as_table, fail, require
 
@@ -137,7 +138,7 @@ def test_a_body_that_is_no_table_is_refused(service: Service, what: str) -> None
 
 
 def test_a_body_over_the_limit_is_refused(service: Service) -> None:
-    limit = service.settings.serving.max_body_mb
+    limit = service.settings.section(ServingSettings).max_body_mb
     body = as_json({"dataframe_records": service.example[:1]})
     reply = service.request("/invocations", body.ljust(int(limit * 1e6) + 1))
     require(
