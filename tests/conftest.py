@@ -7,17 +7,16 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from cookiecutter.generate import generate_context
-from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
+from rendering import IDENTITY, TEMPLATE, Render, RunProject, render_into
 
-TEMPLATE = Path(__file__).resolve().parents[1]
 # What is fetched once and configured per machine must still be found under another HOME.
 KEPT = {
     "NETRC": ".netrc",
@@ -78,14 +77,6 @@ def answers() -> dict[str, Any]:
     return dict(prompt_for_config(context, no_input=True))
 
 
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "Ann",
-    "GIT_AUTHOR_EMAIL": "ann@example.com",
-    "GIT_COMMITTER_NAME": "Ann",
-    "GIT_COMMITTER_EMAIL": "ann@example.com",
-}
-Render = Callable[..., Path]
-RunProject = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -93,16 +84,7 @@ def render(tmp_path: Path) -> Render:
     """Return a function that renders the given answers, without the hooks unless asked."""
 
     def render(*, hooks: bool = False, into: Path = tmp_path / "rendered", **given: Any) -> Path:
-        into.mkdir(parents=True, exist_ok=True)
-        return Path(
-            cookiecutter(
-                str(TEMPLATE),
-                no_input=True,
-                extra_context=given,
-                output_dir=str(into),
-                accept_hooks=hooks,
-            )
-        )
+        return render_into(into, hooks=hooks, **given)
 
     return render
 
@@ -123,25 +105,9 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project_python(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Path:
-    """Return an interpreter with a rendered project and its development lock installed.
-
-    TEMPLATE_TEST_PYTHON names a ready one instead.
-    """
-    if ready := os.environ.get("TEMPLATE_TEST_PYTHON"):
-        return Path(ready)
-    folder = tmp_path_factory.mktemp("project_python")
-    project = cookiecutter(str(TEMPLATE), no_input=True, output_dir=str(folder), accept_hooks=False)
-    python = _environment(folder / "environment")
-    install = [str(request.getfixturevalue("uv")), "pip", "install", "--python", str(python)]
-    install += ["--requirements", f"{project}/requirements-dev.txt", "--editable", project]
-    # Without it every later start compiles again wherever PYTHONDONTWRITEBYTECODE is set.
-    environment = {**os.environ, "UV_COMPILE_BYTECODE": "1"}
-    done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return python
+def project_python() -> Path:
+    """Return the interpreter of a rendered project: its development lock is installed here."""
+    return Path(sys.executable)
 
 
 @pytest.fixture(scope="session")
@@ -179,14 +145,9 @@ def pipeline_project(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in IDENTITY.items():
             patch.setenv(name, value)
-        project = Path(
-            cookiecutter(
-                str(TEMPLATE),
-                no_input=True,
-                extra_context={"problem_type": problem_type, "create_experiments": False},
-                output_dir=str(tmp_path_factory.mktemp(problem_type)),
-            )
-        )
+        folder = tmp_path_factory.mktemp(problem_type)
+        answers = {"problem_type": problem_type, "create_experiments": False}
+        project = render_into(folder, hooks=True, **answers)
     done = run_project(project, "my_ml_project", "run")
     assert done.returncode == 0, done.stderr
     (project / "console.txt").write_text(done.stdout, encoding="utf-8")

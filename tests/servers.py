@@ -23,7 +23,7 @@ from urllib.request import urlopen
 import pytest
 import sqlalchemy
 
-from {{ cookiecutter.package_name }} import layers
+import projects
 
 DATABASE = "TEST_DATABASE_URI"  # such as postgresql+psycopg://...: there instead of in SQLite
 START = 120  # seconds that it may take on a busy machine
@@ -156,7 +156,7 @@ class Served:
     def use(self, patch: pytest.MonkeyPatch) -> None:
         """Make it the project and the store of this process."""
         patch.setenv("MLFLOW_TRACKING_URI", self.server.address)
-        patch.setenv(layers.ROOT, str(self.folder))
+        patch.setenv(projects.ROOT, str(self.folder))
 
 
 class Serving:
@@ -164,12 +164,11 @@ class Serving:
 
     def __init__(self, folder: Path, log: Path, *arguments: str, **variables: str) -> None:
         """Start it; its log is the file ``log``, its standard output ``log`` with ``.out``."""
-        package = str(layers.__package__)
         self.log, self.out = log, log.with_suffix(".out")
         with self.log.open("ab") as err, self.out.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", package, "serve", "--port", "0", *arguments],
-                env={**_inherited(), layers.ROOT: str(folder), **variables},
+                [sys.executable, "-m", projects.PACKAGE, "serve", "--port", "0", *arguments],
+                env={**_inherited(), projects.ROOT: str(folder), **variables},
                 stdout=out,
                 stderr=err,
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import IDENTITY, TEMPLATE, Render
+from rendering import IDENTITY, TEMPLATE, Render
 from cookiecutter.main import cookiecutter
 from github_actions import GitHub, Job, Unsupported, evaluate, interpolate, listed
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEMPLATE, Render, RunProject
+from rendering import TEMPLATE, Render, RunProject
 from cookiecutter.main import cookiecutter
 
 sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package

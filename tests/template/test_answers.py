@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TEMPLATE, Render
+from rendering import TEMPLATE, Render
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from hypothesis import HealthCheck, given, settings

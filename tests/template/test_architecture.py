@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE
+from rendering import TEMPLATE
 
 PACKAGE = TEMPLATE / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}"
 STAGES = {"data_preparation", "model_training", "model_evaluation", "model_deployment"}

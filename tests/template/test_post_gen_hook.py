@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from conftest import TEMPLATE, Render
+from rendering import TEMPLATE, Render
 from cookiecutter.utils import create_env_with_context
 
 PHASES = [

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import Render
+from rendering import Render
 from cookiecutter.exceptions import FailedHookException
 
 TEXTS = [

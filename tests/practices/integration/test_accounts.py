@@ -9,14 +9,11 @@ import pytest
 from rich.console import Console
 from servers import Server, mlflow_server
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import pipeline, tracking
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    promotion,
-    versions,
-)
-from {{ cookiecutter.package_name }}.tracking import identity, store
+import mlflow_practices.config.settings as config
+from my_ml_project import pipeline
+from mlflow_practices import tracking
+from mlflow_practices.registry import approval, promotion, versions
+from mlflow_practices.tracking import identity, store
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="servers.py is for POSIX")
 

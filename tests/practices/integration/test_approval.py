@@ -12,21 +12,14 @@ from mlflow import MlflowClient
 from servers import Served
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_evaluation as evaluation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    evidence,
-    overview,
-    promotion,
-    signing,
-    versions,
-)
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.tracking import store
+import my_ml_project.__main__ as cli
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_evaluation as evaluation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from mlflow_practices.registry import approval, evidence, overview, promotion, signing, versions
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking import store
 
 run = CliRunner().invoke
 

@@ -17,29 +17,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import conftest
+import projects
 import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from servers import START, Served, Serving, wait_until
 
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
-from {{ cookiecutter.package_name }}.registry import (
-    canary,
-    evidence,
-    overview,
-    promotion,
-    versions,
-)
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.serving.endpoint import (
-    Endpoint,
-    Figures,
-)
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from mlflow_practices.config import layers
+from mlflow_practices.deployment import canary
+from mlflow_practices.registry import evidence, overview, promotion, versions
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.deployment.endpoint import Endpoint, Figures
 
 PRODUCTION = "canaries-production"
 ROW = {"size": 50.0, "count": 3.0, "colour": "red", "active": True}
@@ -65,8 +57,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes 
 def folder(served: Served, tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Return a project of another name on the same server, so that its production is its own."""
     folder = tmp_path_factory.mktemp("canary")
-    table = conftest.make_table()
-    conftest.make_project(folder, table, empty_store)
+    table = projects.make_table()
+    projects.make_project(folder, table, empty_store)
     local = "{project: {name: canaries}, data: {drop: [customer, price, seen]}}"
     (folder / "configs/local.yaml").write_text(local)
     table["label"] = table["label"].map({"high": "low", "low": "high"})

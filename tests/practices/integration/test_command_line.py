@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import store
+import my_ml_project.__main__ as cli
+import mlflow_practices.config.settings as config
+from mlflow_practices.tracking import store
 
 run = CliRunner().invoke
 

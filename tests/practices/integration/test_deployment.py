@@ -20,39 +20,24 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pytest
-from conftest import make_project, make_table
+from projects import make_project, make_table
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from servers import Served, Serving, free_port, mlflow_server, wait_until
 
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_deployment as deployment
-import {{ cookiecutter.package_name }}.model_evaluation as evaluation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
-from {{ cookiecutter.package_name }}.data import (
-    versioning,
-)
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    overview,
-    promotion,
-    versions,
-)
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.serving import (
-    process,
-)
-from {{ cookiecutter.package_name }}.serving.endpoint import (
-    Endpoint,
-    EndpointError,
-)
-from {{ cookiecutter.package_name }}.serving.process import (
-    LocalProduction,
-    ProcessError,
-)
-from {{ cookiecutter.package_name }}.settings import Settings
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_deployment as deployment
+import my_ml_project.model_evaluation as evaluation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from mlflow_practices.config import layers
+from mlflow_practices.data import versioning
+from mlflow_practices.registry import approval, overview, promotion, versions
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.deployment import process
+from mlflow_practices.deployment.endpoint import Endpoint, EndpointError
+from mlflow_practices.deployment.process import LocalProduction, ProcessError
+from mlflow_practices.config.settings import Settings
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 PRODUCTION = "example-production"

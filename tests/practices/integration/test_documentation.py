@@ -9,19 +9,12 @@ import pytest
 from mlflow import MlflowClient
 from sklearn.dummy import DummyClassifier
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import gates
-from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.registry import (
-    model_card,
-    versions,
-)
-from {{ cookiecutter.package_name }}.registry.versions import Version
-from {{ cookiecutter.package_name }}.tracking import (
-    documentation,
-    recording,
-    store,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.evaluation import gates
+from mlflow_practices.data import versioning
+from mlflow_practices.registry import model_card, versions
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking import documentation, recording, store
 
 NOTE = documentation.DESCRIPTION
 LONG_AGO = "2020-01-01T00:00:00Z"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import {{ cookiecutter.package_name }}.settings as config
+import mlflow_practices.config.settings as config
 
 # In a process of its own, since it limits its own memory. Each case is what it may take beyond
 # what it holds already, in MiB, and the size above which the file is looked at first.

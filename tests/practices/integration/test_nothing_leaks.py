@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.settings as config
+import my_ml_project.__main__ as cli
+import my_ml_project.data_preparation as preparation
+import mlflow_practices.config.settings as config
 
 KEY = "5d1f0c3b" * 8
 NAMES = ["Wilhelmina Quackenbush", "Bartholomew Zzyzx", "Persephone Okonkwo-Vance"]

@@ -9,26 +9,16 @@ import pandas as pd
 import pytest
 import servers
 
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import estimators
-from {{ cookiecutter.package_name }}.data.hashing import file_hash
-from {{ cookiecutter.package_name }}.registry import (
-    evidence,
-    versions,
-)
-from {{ cookiecutter.package_name }}.serving import (
-    optimization,
-    optimized,
-    trust,
-)
-from {{ cookiecutter.package_name }}.serving.preparation import arrays
-from {{ cookiecutter.package_name }}.tracking import (
-    experiments,
-    recording,
-    store,
-)
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from mlflow_practices.model import estimators
+from mlflow_practices.data.hashing import file_hash
+from mlflow_practices.registry import evidence, versions
+from mlflow_practices.optimization import optimization, optimized_model
+from mlflow_practices.model import safe_loading
+from mlflow_practices.optimization.array_preparation import arrays
+from mlflow_practices.tracking import experiments, recording, store
 
 ADDED = {"optimized/model.onnx", "optimized/report.json"}
 
@@ -55,8 +45,8 @@ def test_a_version_gets_its_copy_once(
     after = hashes(version, once)
     assert after.keys() - before.keys() == ADDED
     assert {name: after[name] for name in before} == before
-    pipeline = trust.load(once, settings)
-    copy = optimized.load(once, pipeline)
+    pipeline = safe_loading.load(once, settings)
+    copy = optimized_model.load(once, pipeline)
     assert copy is not None
     np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
     assert optimization.optimize_model_for_serving(settings, version, X.head(9)) == report
@@ -73,8 +63,8 @@ def test_a_server_keeps_the_copy_too(
     settings = config.load_settings()
     store.connect(settings)
     files = evidence.fetch(versions.find(settings.project.name, "1"), str(tmp_path))
-    pipeline = trust.load(files, settings)
-    copy = optimized.load(files, pipeline)
+    pipeline = safe_loading.load(files, settings)
+    copy = optimized_model.load(files, pipeline)
     assert copy is not None
     assert copy.format == "onnx"
     X = estimators.features(table.drop(columns=["customer", "price", "seen"]), "label")
@@ -91,6 +81,6 @@ def test_a_model_saved_with_pickle_is_not_touched(
             pipeline.fit(X, y), X.head(1), serialization_format="cloudpickle", pip_requirements=[]
         )
     version = versions.register_challenger(model, "example", {})
-    with pytest.raises(trust.TrustError, match="is saved as cloudpickle"):
+    with pytest.raises(safe_loading.TrustError, match="is saved as cloudpickle"):
         optimization.optimize_model_for_serving(settings, version, X)
     assert not ADDED & hashes(version, tmp_path / "files").keys()

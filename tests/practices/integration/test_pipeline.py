@@ -12,18 +12,15 @@ from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from rich.console import Console
 
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_evaluation as evaluation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import pipeline, tracking
-from {{ cookiecutter.package_name }}.data import versioning
-from {{ cookiecutter.package_name }}.registry import versions
-from {{ cookiecutter.package_name }}.tracking import (
-    experiments,
-    identity,
-    store,
-)
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_evaluation as evaluation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from my_ml_project import pipeline
+from mlflow_practices import tracking
+from mlflow_practices.data import versioning
+from mlflow_practices.registry import versions
+from mlflow_practices.tracking import experiments, identity, store
 
 REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
 

@@ -15,15 +15,11 @@ import pytest
 from mlflow import MlflowClient
 from servers import Served, Server
 
-import {{ cookiecutter.package_name }}
-import {{ cookiecutter.package_name }}.model_evaluation as evaluation
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    promotion,
-    versions,
-)
-from {{ cookiecutter.package_name }}.registry.versions import Version
+import mlflow_practices
+import my_ml_project.model_evaluation as evaluation
+import mlflow_practices.config.settings as config
+from mlflow_practices.registry import approval, promotion, versions
+from mlflow_practices.registry.versions import Version
 
 RACES = int(os.environ.get("TEST_RACES", "10"))
 PRODUCTION = "example-production"
@@ -161,7 +157,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
             [
                 sys.executable,
                 "-m",
-                {{ cookiecutter.package_name }}.__name__,
+                my_ml_project.__name__,
                 "promote",
                 str(new),
             ],

@@ -9,14 +9,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import pins, pipeline
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    provenance,
-)
-from {{ cookiecutter.package_name }}.tracking import store
+import my_ml_project.__main__ as cli
+import mlflow_practices.config.settings as config
+from mlflow_practices import environment
+from my_ml_project import pipeline
+from mlflow_practices.registry import approval, provenance
+from mlflow_practices.tracking import store
 
 run = CliRunner().invoke
 
@@ -31,7 +29,7 @@ def git(folder: Path, *arguments: str) -> str:
 def committed(project: Path) -> Path:
     """Return a project under git, with a lock that agrees with what is installed, run once."""
     (project / ".gitignore").write_text("*.db\nmlruns\ndata/processed\n")
-    (project / pins.RUN_LOCK).write_text(f"pandas=={pd.__version__}\n")
+    (project / environment.RUN_LOCK).write_text(f"pandas=={pd.__version__}\n")
     git(project, "init", "--quiet")
     git(project, "add", ".")
     git(project, "commit", "--quiet", "--message", "first")
@@ -70,7 +68,7 @@ def test_what_changed_and_what_is_gone_is_said(committed: Path) -> None:
     settings = config.load_settings()
     client = store.connect(settings)
     (committed / "data/raw/table.csv").write_text("size\n1\n")
-    (committed / pins.RUN_LOCK).write_text("pandas==1.0\n")
+    (committed / environment.RUN_LOCK).write_text("pandas==1.0\n")
     next((committed / "data/processed").glob("*/test.parquet")).unlink()
     found = links()
     assert found["raw file"].status == "changed"

@@ -18,13 +18,9 @@ import numpy as np
 import pytest
 import redis
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.serving import (
-    cache,
-)
-from {{ cookiecutter.package_name }}.serving.contract import (
-    Columns,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.serving import cache
+from mlflow_practices.model.input_schema import Columns
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey for Windows")
 
@@ -33,8 +29,8 @@ PAUSE = 0.2
 CHILD = """
 import asyncio
 import numpy as np
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.serving import cache
+import my_ml_project.settings as config
+from my_ml_project.serving import cache
 
 async def main():
     async def predict(columns):

@@ -7,35 +7,29 @@ import sys
 import time
 from pathlib import Path
 
-import conftest
+import projects
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_training as training
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
-from {{ cookiecutter.package_name }}.data import (
-    tables,
-)
-from {{ cookiecutter.package_name }}.registry import (
-    versions,
-)
-from {{ cookiecutter.package_name }}.serving import (
-    chunks,
-)
-from {{ cookiecutter.package_name }}.tracking import store
+import my_ml_project.__main__ as cli
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_training as training
+import mlflow_practices.config.settings as config
+from mlflow_practices.config import layers
+from mlflow_practices.data import tables
+from mlflow_practices.registry import versions
+from mlflow_practices.data import streaming
+from mlflow_practices.tracking import store
 
 MODEL = "models:/example@challenger"
 SMALL = 20  # rows of a chunk, so that there are many
 CHILD = f"""
 import PACKAGE.__main__ as cli
 from PACKAGE.serving import chunks
-chunks.ROWS = {SMALL}
+streaming.ROWS = {SMALL}
 cli.main()
 """
 
@@ -44,7 +38,7 @@ cli.main()
 def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Return the folder of a project whose model has a version."""
     folder = tmp_path_factory.mktemp("trained")
-    conftest.make_project(folder, conftest.make_table(), empty_store)
+    projects.make_project(folder, projects.make_table(), empty_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv(layers.ROOT, str(folder))

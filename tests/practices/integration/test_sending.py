@@ -17,13 +17,8 @@ import pytest
 from mlflow import MlflowClient
 from servers import Served, Server
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import (
-    experiments,
-    recording,
-    sending,
-    store,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.tracking import experiments, recording, sending, store
 
 PACKAGE = config.__package__
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"

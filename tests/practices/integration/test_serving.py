@@ -26,21 +26,15 @@ from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
 from servers import START, Served, Serving, wait_until
 
-import {{ cookiecutter.package_name }}.data_preparation as preparation
-import {{ cookiecutter.package_name }}.model_training as training
-from {{ cookiecutter.package_name }} import layers
-from {{ cookiecutter.package_name }} import settings as config
-from {{ cookiecutter.package_name }}.registry import (
-    versions,
-)
-from {{ cookiecutter.package_name }}.serving import (
-    copies,
-    inference_log,
-)
-from {{ cookiecutter.package_name }}.serving import (
-    server as server_module,
-)
-from {{ cookiecutter.package_name }}.serving.cache import CacheError
+import my_ml_project.data_preparation as preparation
+import my_ml_project.model_training as training
+from mlflow_practices.config import layers
+from mlflow_practices.config import settings as config
+from mlflow_practices.registry import versions
+from mlflow_practices.registry import local_copies
+from mlflow_practices.scoring import inference_log
+from mlflow_practices.serving import server as server_module
+from mlflow_practices.serving.cache import CacheError
 
 MODEL = "example"
 ROW = {"size": 50.0, "count": 3, "colour": "red", "active": True}
@@ -368,15 +362,15 @@ def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: Mlf
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
         mlflow.set_tracking_uri(served.server.address)
-        files = copies.obtain(client, first, folder)
-        copies.remember(first, folder)
-        assert copies.last(folder) == (first, files)
+        files = local_copies.obtain(client, first, folder)
+        local_copies.remember(first, folder)
+        assert local_copies.last(folder) == (first, files)
         model = next(files.glob("*.skops"))
         whole = model.read_bytes()
         model.write_bytes(whole[:-1])
-        with pytest.raises(copies.CopyError, match="the copy is damaged"):
-            copies.last(folder)
-        assert copies.obtain(client, first, folder) == files  # fetched anew
+        with pytest.raises(local_copies.CopyError, match="the copy is damaged"):
+            local_copies.last(folder)
+        assert local_copies.obtain(client, first, folder) == files  # fetched anew
         assert model.read_bytes() == whole
 
 

@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.serving import (
-    cache,
-)
-from {{ cookiecutter.package_name }}.serving.contract import (
-    Columns,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.serving import cache
+from mlflow_practices.model.input_schema import Columns
 
 Row = tuple[float, str | None, bool | None, int | None]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }}.data import comparison
+from mlflow_practices.data import comparison
 
 
 @pytest.fixture

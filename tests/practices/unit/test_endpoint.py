@@ -14,11 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from {{ cookiecutter.package_name }}.serving.endpoint import (
-    Endpoint,
-    EndpointError,
-    Figures,
-)
+from mlflow_practices.deployment.endpoint import Endpoint, EndpointError, Figures
 
 OLD, NEW = "m/1", "m/2"
 METRICS = """\

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import skops.io
 
-from {{ cookiecutter.package_name }} import estimators
+from mlflow_practices.model import estimators
 
 CLASSIFIERS = {
     "sklearn.ensemble.RandomForestClassifier": {"n_estimators": 5},

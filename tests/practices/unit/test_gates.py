@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import estimators, gates
+import mlflow_practices.config.settings as config
+from mlflow_practices.model import estimators
+from mlflow_practices.evaluation import gates
 
 ROWS = 200
 ANY = {"beats_baseline_by": 0.0, "champion_margin": 0.02}

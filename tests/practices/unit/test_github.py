@@ -15,16 +15,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.registry import (
-    approval,
-    signing,
-)
-from {{ cookiecutter.package_name }}.tracking import (
-    github,
-    identity,
-    store,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.registry import approval, signing
+from mlflow_practices.tracking import github, identity, store
 
 TOKEN = "ghs_notforeyes"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from {{ cookiecutter.package_name }}.tracking import identity
-from {{ cookiecutter.package_name }}.tracking.identity import Identity
+from mlflow_practices.tracking import identity
+from mlflow_practices.tracking.identity import Identity
 
 ANN = Identity(account="ann", email="ann@example.com", user="ann-laptop")
 

@@ -14,13 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from servers import wait_until
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.serving import (
-    inference_log,
-)
-from {{ cookiecutter.package_name }}.serving.inference_log import (
-    InferenceLog,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.scoring import inference_log
+from mlflow_practices.scoring.inference_log import InferenceLog
 
 PACKAGE = config.__package__
 PERSON = "ann@example.org"

@@ -4,9 +4,9 @@ from xml.etree import ElementTree
 
 import mlflow
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.data import lineage
-from {{ cookiecutter.package_name }}.tracking import store
+import mlflow_practices.config.settings as config
+from mlflow_practices.data import lineage
+from mlflow_practices.tracking import store
 
 STEPS = [
     lineage.Transformation("clean", 344, 340, ["4 rows without 'species' left out"]),

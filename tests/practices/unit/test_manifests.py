@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
-from {{ cookiecutter.package_name }}.serving import (
-    app,
-    cache,
-    manifests,
-    watcher,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.config import layers
+from mlflow_practices.serving import app, cache, alias_follower
+from mlflow_practices.deployment import manifests
 
 DOCKERFILE = Path(__file__).parents[2] / "deploy/Dockerfile"
 SECRETS = {
@@ -196,7 +192,7 @@ def test_the_image_and_the_server_are_what_the_manifests_expect() -> None:
 def test_a_pod_without_a_model_gets_no_requests_and_is_not_killed(
     settings: config.Settings,
 ) -> None:
-    server = app.Application(settings, watcher.Reference("example", "champion"))
+    server = app.Application(settings, alias_follower.Reference("example", "champion"))
 
     async def status(path: str) -> int:
         sent: list[MutableMapping[str, Any]] = []

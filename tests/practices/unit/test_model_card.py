@@ -8,17 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import {{ cookiecutter.package_name }}.registry.model_card as cards
-from {{ cookiecutter.package_name }} import privacy
-from {{ cookiecutter.package_name }}.gates import (
-    Gate,
-    Measured,
-    Slice,
-    Verdict,
-)
-from {{ cookiecutter.package_name }}.registry.model_card import (
-    Statements,
-)
+import mlflow_practices.registry.model_card as cards
+from mlflow_practices import privacy
+from mlflow_practices.evaluation.gates import Gate, Measured, Slice, Verdict
+from mlflow_practices.registry.model_card import Statements
 
 ROOT = Path(__file__).parents[2]
 PERSON = "ann@example.org"

@@ -14,22 +14,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import estimators
-from {{ cookiecutter.package_name }}.serving import (
-    optimization,
-    optimized,
-    trust,
-    verification,
-)
-from {{ cookiecutter.package_name }}.serving.optimized import (
-    Optimized,
-    Report,
-)
-from {{ cookiecutter.package_name }}.serving.preparation import (
-    Preparation,
-    arrays,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.model import estimators
+from mlflow_practices.optimization import optimization, optimized_model, verification
+from mlflow_practices.model import safe_loading
+from mlflow_practices.optimization.optimized_model import Optimized, Report
+from mlflow_practices.optimization.array_preparation import Preparation, arrays
 
 CLASSIFIERS: dict[str, dict[str, object]] = {
     "ensemble.RandomForestClassifier": {"n_estimators": 20},
@@ -76,13 +66,13 @@ def choose(tmp_path: Path, X: pd.DataFrame) -> Callable[[Pipeline], tuple[Report
         skops.io.dump(pipeline, tmp_path / "model.skops")
         trusted = estimators.trusted_types(pipeline, [])
         report, onnx = optimization.choose(tmp_path / "model.skops", trusted, X)
-        folder = tmp_path / optimized.FOLDER
+        folder = tmp_path / optimized_model.FOLDER
         folder.mkdir()
-        (folder / optimized.REPORT).write_text(report.model_dump_json())
+        (folder / optimized_model.REPORT).write_text(report.model_dump_json())
         if onnx is not None:
-            (folder / optimized.MODEL).write_bytes(onnx)
+            (folder / optimized_model.MODEL).write_bytes(onnx)
         loaded = skops.io.load(tmp_path / "model.skops", trusted=trusted)
-        copy = optimized.load(tmp_path, loaded)
+        copy = optimized_model.load(tmp_path, loaded)
         assert copy is not None
         return report, copy
 
@@ -292,9 +282,9 @@ def test_a_damaged_copy_is_refused(
     path = "ensemble.RandomForestClassifier"
     pipeline = fit(path, CLASSIFIERS[path], X, table["label"])
     choose(pipeline)
-    (tmp_path / optimized.FOLDER / optimized.MODEL).write_bytes(b"not a model")
-    with pytest.raises(optimized.OptimizationError, match=r"optimized/: .*; train the model again"):
-        optimized.load(tmp_path, pipeline)
+    (tmp_path / optimized_model.FOLDER / optimized_model.MODEL).write_bytes(b"not a model")
+    with pytest.raises(optimized_model.OptimizationError, match=r"optimized/: .*; train the model again"):
+        optimized_model.load(tmp_path, pipeline)
 
 
 @pytest.mark.parametrize(
@@ -314,5 +304,5 @@ def test_files_that_could_run_code_are_refused(
     python = {"loader_module": "mlflow.sklearn", "env": "python_env.yaml"}
     flavors = {"python_function": python, "sklearn": {"pickled_model": "m", **flavor}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
-    with pytest.raises(trust.TrustError, match=words):
-        trust.load(tmp_path, settings)
+    with pytest.raises(safe_loading.TrustError, match=words):
+        safe_loading.load(tmp_path, settings)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from {{ cookiecutter.package_name }} import privacy
-from {{ cookiecutter.package_name }}.privacy import REDACTED
+from mlflow_practices import privacy
+from mlflow_practices.privacy import REDACTED
 
 KEY = "PSEUDONYM_KEY"
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.data import quality, suggestion
-from {{ cookiecutter.package_name }}.tracking import experiments
+import mlflow_practices.config.settings as config
+from mlflow_practices.data import quality, suggestion
+from mlflow_practices.tracking import experiments
 
 SUITES = Path(__file__).parents[2] / "configs/expectations"
 PLANTED = "zoe.quux@example.org"

@@ -8,13 +8,8 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import (
-    experiments,
-    recording,
-    sending,
-    store,
-)
+import mlflow_practices.config.settings as config
+from mlflow_practices.tracking import experiments, recording, sending, store
 
 PERSON, PASSWORD = "ann@example.org", "hunter2"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import layers
+import mlflow_practices.config.settings as config
+from mlflow_practices.config import layers
 
 
 def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from {{ cookiecutter.package_name }}.registry import signing
+from mlflow_practices.registry import signing
 
 RECORD: dict[str, Any] = {
     "who": {"email": "ann@example.com", "user": "ann"},

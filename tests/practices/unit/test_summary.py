@@ -8,9 +8,9 @@ from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.tracking import store
+import my_ml_project.__main__ as cli
+import mlflow_practices.config.settings as config
+from mlflow_practices.tracking import store
 
 GOOD = {"metric_accuracy": "0.91", "metric_f1_macro": "0.9", "data_version": "d1"}
 JUDGED = {"verdict": "failed", "gate.accuracy": "failed: it is: low", "gate.size": "passed: 1 MB"}

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import compute
-from {{ cookiecutter.package_name }}.data import tables
+import mlflow_practices.config.settings as config
+from mlflow_practices import machine
+from mlflow_practices.data import tables
 
 
 def data(**changes: object) -> config.Data:

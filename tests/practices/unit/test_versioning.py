@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }}.data import hashing, versioning
-from {{ cookiecutter.package_name }}.tracking import store
+import mlflow_practices.config.settings as config
+from mlflow_practices.data import hashing, versioning
+from mlflow_practices.tracking import store
 
 SOURCE = versioning.Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, rows=1)
 

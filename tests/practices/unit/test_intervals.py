@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-import {{ cookiecutter.package_name }}.settings as config
-from {{ cookiecutter.package_name }} import bootstrap, estimators
+import mlflow_practices.config.settings as config
+from mlflow_practices.evaluation import intervals
+from mlflow_practices.model import estimators
 
 LABELS = np.array(["ant", "bee", "cow", "dog", "emu"], dtype=object)
 
@@ -38,7 +39,7 @@ def numbers(y: np.ndarray, predicted: np.ndarray) -> estimators.Encoded:
 def test_sums_give_the_metrics_of_labels(rows: int, classes: int, ties: bool) -> None:
     y, predictions = classified(np.random.default_rng(rows), rows, classes, ties=ties)
     expected = estimators.measure(y, predictions)
-    found = bootstrap.measure(estimators.encode(y, predictions))
+    found = intervals.measure(estimators.encode(y, predictions))
     assert tuple(found) == tuple(expected) == config.METRICS["classification"]
     assert found == pytest.approx(expected, abs=1e-9)
     values, chances = predictions.values, predictions.chances
@@ -69,7 +70,7 @@ def test_absent_classes_count_as_in_scikit_learn(seed: int) -> None:
         score = getattr(metrics, f"{name}_score")
         expected[f"{name}_macro"] = score(y, values, average="macro", zero_division=0)
     assert estimators.measure(y, predictions) == pytest.approx(expected, abs=1e-12)
-    found = bootstrap.measure(estimators.encode(y, predictions))
+    found = intervals.measure(estimators.encode(y, predictions))
     assert found == pytest.approx(expected, abs=1e-9)
 
 
@@ -90,7 +91,7 @@ def test_sums_give_the_metrics_of_numbers(rows: int, offset: float) -> None:
     y = pd.Series(random.normal(offset, 1, rows))
     predictions = estimators.Predictions(y + random.normal(0, 1, rows), None, False)
     expected = estimators.measure(y, predictions)
-    found = bootstrap.measure(estimators.encode(y, predictions))
+    found = intervals.measure(estimators.encode(y, predictions))
     assert tuple(found) == tuple(expected) == config.METRICS["regression"]
     assert found == pytest.approx(expected, rel=1e-9)
 
@@ -99,7 +100,7 @@ def test_sums_give_the_metrics_of_numbers(rows: int, offset: float) -> None:
 def test_a_constant_target_has_the_r2_of_scikit_learn(off: float) -> None:
     y = np.full(3, 5.0)
     values = y + off
-    assert bootstrap.measure(numbers(y, values))["r2"] == metrics.r2_score(y, values)
+    assert intervals.measure(numbers(y, values))["r2"] == metrics.r2_score(y, values)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -110,14 +111,14 @@ def test_what_is_not_a_number_defines_no_metric(bad: float) -> None:
     chances.iloc[3, 0] = bad
     for found in (
         estimators.measure(y, predictions),
-        bootstrap.measure(estimators.encode(y, predictions)),
+        intervals.measure(estimators.encode(y, predictions)),
     ):
         assert "accuracy" in found
         assert not {"log_loss", "roc_auc"} & set(found)
     rows = pd.Series([1.0, 2, 3])
     broken = estimators.Predictions(np.array([1, bad, 3]), None, False)
     assert estimators.measure(rows, broken) == {}
-    assert bootstrap.measure(estimators.encode(rows, broken)) == {}
+    assert intervals.measure(estimators.encode(rows, broken)) == {}
 
 
 def labelled(
@@ -159,7 +160,7 @@ def test_intervals_hold_the_truth_as_often_as_they_promise(
     held = 0
     for seed in range(300):
         ours, theirs = (
-            bootstrap.resample(model, 200, seed) for model in two_models(metric, random, rows)
+            intervals.resample(model, 200, seed) for model in two_models(metric, random, rows)
         )
         _, low, high = ours.lead(theirs, metric, 0.95)
         held += low <= LEADS[metric] <= high
@@ -171,9 +172,9 @@ def test_rows_in_groups_give_the_interval_of_rows_by_themselves(
 ) -> None:
     y, predictions = classified(np.random.default_rng(0), 20_000, 3)
     rows = estimators.encode(y, predictions)
-    grouped = bootstrap.resample(rows, 400)
+    grouped = intervals.resample(rows, 400)
     monkeypatch.setattr(bootstrap, "GROUPS", 20_000)
-    single = bootstrap.resample(rows, 400)
+    single = intervals.resample(rows, 400)
     for name in config.METRICS["classification"]:
         widths = [np.diff(each.interval(name, 0.95)).item() for each in (grouped, single)]
         assert widths[0] == pytest.approx(widths[1], rel=0.25)
@@ -189,7 +190,7 @@ def test_the_interval_of_roc_auc_is_that_of_an_ordinary_bootstrap() -> None:
     areas = [
         metrics.roc_auc_score(y.iloc[rows], chances.iloc[rows], multi_class="ovr") for rows in drawn
     ]
-    found = bootstrap.resample(estimators.encode(y, predictions), 1000)
+    found = intervals.resample(estimators.encode(y, predictions), 1000)
     low, high = np.quantile(areas, [0.025, 0.975])
     assert found.interval("roc_auc", 0.95) == pytest.approx((low, high), abs=0.01)
 
@@ -200,9 +201,9 @@ def test_pairing_narrows_the_interval() -> None:
     ours = numbers(y, y + error)
     theirs = numbers(y, y + error + random.normal(0, 0.1, 3000))
     first, paired, unpaired = (
-        bootstrap.resample(ours, 500, 0),
-        bootstrap.resample(theirs, 500, 0),
-        bootstrap.resample(theirs, 500, 1),
+        intervals.resample(ours, 500, 0),
+        intervals.resample(theirs, 500, 0),
+        intervals.resample(theirs, 500, 1),
     )
     narrow, wide = (
         np.diff(first.lead(other, "rmse", 0.95)[1:]).item() for other in (paired, unpaired)
@@ -213,7 +214,7 @@ def test_pairing_narrows_the_interval() -> None:
 
 def test_a_lower_error_is_a_lead() -> None:
     y = np.arange(50.0)
-    better, worse = (bootstrap.resample(numbers(y, y + by), 100) for by in (1, 2))
+    better, worse = (intervals.resample(numbers(y, y + by), 100) for by in (1, 2))
     for name in ("rmse", "mae", "r2"):
         assert better.lead(worse, name, 0.95)[1] > 0
 
@@ -225,13 +226,13 @@ def test_every_slice_has_the_metric_of_its_rows() -> None:
     chances = predictions.chances
     assert chances is not None
     for name in config.METRICS["classification"][:-1]:
-        for code, value in enumerate(bootstrap.by_slice(rows, codes, name)):
+        for code, value in enumerate(intervals.by_slice(rows, codes, name)):
             inside = codes == code
             here = estimators.Predictions(predictions.values[inside], chances[inside], True)
             expected = estimators.measure(y[inside], here)
             assert value == pytest.approx(expected[name], abs=1e-9)
     with pytest.raises(KeyError, match="roc_auc"):
-        bootstrap.by_slice(rows, codes, "roc_auc")
+        intervals.by_slice(rows, codes, "roc_auc")
 
 
 def test_a_thousand_classes_fit_in() -> None:
@@ -239,7 +240,7 @@ def test_a_thousand_classes_fit_in() -> None:
     labels = np.array([f"class {number}" for number in range(1000)], dtype=object)
     y = pd.Series(random.choice(labels, 5000))
     values = np.where(random.random(5000) < 0.6, y.to_numpy(dtype=object), labels[0])
-    found = bootstrap.resample(labelled(y.to_numpy(dtype=object), values), 100)
+    found = intervals.resample(labelled(y.to_numpy(dtype=object), values), 100)
     low, high = found.interval("accuracy", 0.95)
     assert low < found.points["accuracy"] < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.6 * 0.4 / 5000), rel=0.35)

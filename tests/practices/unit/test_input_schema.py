@@ -13,16 +13,11 @@ from hypothesis import strategies as some
 from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
 
-from {{ cookiecutter.package_name }} import estimators, privacy
-from {{ cookiecutter.package_name }}.serving import (
-    contract,
-    protocol,
-)
-from {{ cookiecutter.package_name }}.serving.contract import (
-    Column,
-    Contract,
-    RefusalError,
-)
+from mlflow_practices.model import estimators
+from mlflow_practices import privacy
+from mlflow_practices.model import input_schema
+from mlflow_practices.serving import protocol
+from mlflow_practices.model.input_schema import Column, Contract, RefusalError
 
 GOOD: dict[str, Any] = {
     "size": 1.5,
@@ -44,11 +39,11 @@ COLUMNS = Contract(
 )
 
 
-def ask(form: str, table: object) -> contract.Columns:
+def ask(form: str, table: object) -> input_schema.Columns:
     return protocol.read(json.dumps({form: table}).encode(), protocol.JSON, COLUMNS)
 
 
-def plain(columns: contract.Columns) -> dict[str, list[Any]]:
+def plain(columns: input_schema.Columns) -> dict[str, list[Any]]:
     return {
         name: [None if pd.isna(value) else value for value in values]
         for name, values in columns.items()
@@ -265,15 +260,15 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame) -> None:
     path = "sklearn.ensemble.RandomForestClassifier"
     pipeline = estimators.build(path, {"n_estimators": 3}, 0, X, "classification")
     pipeline.fit(X, table["label"])
-    saved = Model(signature=estimators.signature(X, pipeline), metadata=contract.learn(X, pipeline))
-    made = {column.name: column for column in contract.of_model(saved).columns}
+    saved = Model(signature=estimators.signature(X, pipeline), metadata=input_schema.learn(X, pipeline))
+    made = {column.name: column for column in input_schema.of_model(saved).columns}
     assert list(made) == list(X.columns)
     assert made["colour"].categories == frozenset({"red", "green", "blue"})
     assert made["colour"].nullable
     assert made["code"].categories is None
     assert not made["code"].nullable
     assert [made[name].kind for name in ("size", "active", "seen")] == ["number", "boolean", "date"]
-    wants = contract.of_model(saved)
+    wants = input_schema.of_model(saved)
     columns, reasons = wants.sift(X, typed=True)
     assert not any(reasons)
     pd.testing.assert_frame_equal(wants.frame(columns), X, check_dtype=False)
@@ -292,8 +287,8 @@ def test_personal_columns_are_protected_as_in_preparation(monkeypatch: pytest.Mo
     path = "sklearn.ensemble.RandomForestClassifier"
     pipeline = estimators.build(path, {"n_estimators": 3}, 0, X, "classification")
     pipeline.fit(X, ["a", "b", "a"])
-    metadata = contract.learn(X, pipeline, policies)
-    wants = contract.of_model(Model(signature=estimators.signature(X, pipeline), metadata=metadata))
+    metadata = input_schema.learn(X, pipeline, policies)
+    wants = input_schema.of_model(Model(signature=estimators.signature(X, pipeline), metadata=metadata))
     expected = plain(wants.read_table(X))  # what went through preparation stays
     assert expected["who"] == [*X["who"][:2], None]
     assert plain(wants.read_table(rows)) == expected
@@ -317,13 +312,13 @@ def test_personal_data_in_free_text_is_masked_as_in_preparation() -> None:
 
 
 def test_a_model_without_named_columns_is_refused() -> None:
-    with pytest.raises(contract.ContractError, match="no signature"):
-        contract.of_model(Model())
+    with pytest.raises(input_schema.ContractError, match="no signature"):
+        input_schema.of_model(Model())
     from mlflow.models import ModelSignature
 
     binary = ModelSignature(Schema([ColSpec("binary", "image")]))
-    with pytest.raises(contract.ContractError, match="'image' is of the type binary"):
-        contract.of_model(Model(signature=binary))
+    with pytest.raises(input_schema.ContractError, match="'image' is of the type binary"):
+        input_schema.of_model(Model(signature=binary))
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from {{ cookiecutter.package_name }}.serving import (
-    watch,
-)
-from {{ cookiecutter.package_name }}.serving.endpoint import (
-    Figures,
-)
-from {{ cookiecutter.package_name }}.settings import (
-    Canary,
-    Watch,
-)
+from mlflow_practices.deployment import live_checks
+from mlflow_practices.deployment.endpoint import Figures
+from mlflow_practices.config.settings import Canary, Watch
 
 OLD, NEW = "m/1", "m/2"
 LIMITS = Watch(max_error_rate=0.01, max_latency_ms=500)
@@ -44,7 +37,7 @@ def figures(
     ],
 )
 def test_within_the_limits(found: Figures, usual: float) -> None:
-    watch.judge(found, NEW, LIMITS, usual)
+    live_checks.judge(found, NEW, LIMITS, usual)
 
 
 @pytest.mark.parametrize(
@@ -56,17 +49,17 @@ def test_within_the_limits(found: Figures, usual: float) -> None:
     ],
 )
 def test_beyond_a_limit(found: Figures, said: str) -> None:
-    with pytest.raises(watch.WatchError, match=said):
-        watch.judge(found, NEW, LIMITS, 0.0)
+    with pytest.raises(live_checks.WatchError, match=said):
+        live_checks.judge(found, NEW, LIMITS, 0.0)
 
 
 def test_a_canary_beside_the_champion() -> None:
     wanted = Canary(share=0.1, min_requests=50, max_slowdown=2)
-    watch.compare(figures(50), NEW, OLD, wanted)
-    with pytest.raises(watch.WatchError, match=r"49 requests in 60 s, fewer than"):
-        watch.compare(figures(49), NEW, OLD, wanted)
-    with pytest.raises(watch.WatchError, match=r"max_slowdown is 2"):
-        watch.compare(figures(50, seconds=0.1), NEW, OLD, wanted)
-    watch.compare(figures(50, seconds=0.1, old_seconds=0.1), NEW, OLD, wanted)
+    live_checks.compare(figures(50), NEW, OLD, wanted)
+    with pytest.raises(live_checks.WatchError, match=r"49 requests in 60 s, fewer than"):
+        live_checks.compare(figures(49), NEW, OLD, wanted)
+    with pytest.raises(live_checks.WatchError, match=r"max_slowdown is 2"):
+        live_checks.compare(figures(50, seconds=0.1), NEW, OLD, wanted)
+    live_checks.compare(figures(50, seconds=0.1, old_seconds=0.1), NEW, OLD, wanted)
     # Both so fast that a ratio says nothing.
-    watch.compare(figures(50, seconds=0.001, old_seconds=0.0001), NEW, OLD, wanted)
+    live_checks.compare(figures(50, seconds=0.001, old_seconds=0.0001), NEW, OLD, wanted)

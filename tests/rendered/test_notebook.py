@@ -6,7 +6,7 @@ import nbclient
 import nbformat
 from typer.testing import CliRunner
 
-import {{ cookiecutter.package_name }}.__main__ as cli
+import my_ml_project.__main__ as cli
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks/explore.ipynb"
 

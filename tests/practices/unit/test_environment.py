@@ -8,17 +8,17 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from {{ cookiecutter.package_name }} import pins
+from mlflow_practices import environment
 
 ROOT = Path(__file__).parents[2]
-LOCKED = {Requirement(pin).name: Requirement(pin) for pin in pins.read_pins(ROOT / pins.RUN_LOCK)}
-DEVELOP = pins.read_pins(ROOT / pins.DEV_LOCK)
+LOCKED = {Requirement(pin).name: Requirement(pin) for pin in environment.read_pins(ROOT / environment.RUN_LOCK)}
+DEVELOP = environment.read_pins(ROOT / environment.DEV_LOCK)
 
 
 def test_everything_that_runs_is_what_was_tested() -> None:
     run, develop = (
         {(pin.name, str(pin.specifier)) for pin in map(Requirement, lines)}
-        for lines in (pins.read_pins(ROOT / pins.RUN_LOCK), DEVELOP)
+        for lines in (environment.read_pins(ROOT / environment.RUN_LOCK), DEVELOP)
     )
     assert run <= develop
 
@@ -40,11 +40,11 @@ def test_every_dependency_is_locked_within_its_range() -> None:
 def test_environment_files_hold_the_lock() -> None:
     conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     virtual = yaml.safe_load((ROOT / "python_env.yaml").read_text())
-    pinned = pins.read_pins(ROOT / pins.RUN_LOCK)
+    pinned = environment.read_pins(ROOT / environment.RUN_LOCK)
     assert conda[-1]["pip"] == pinned
     assert virtual["dependencies"] == pinned
     assert f"python={virtual['python']}" in conda
-    assert virtual["python"] == pins.python_version(ROOT)
+    assert virtual["python"] == environment.python_version(ROOT)
 
 
 def test_unresolvable_ranges_change_nothing(tmp_path: Path) -> None:
@@ -53,5 +53,5 @@ def test_unresolvable_ranges_change_nothing(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nrequires-python = '>=3.11'\n")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(RuntimeError, match=r"uv could not resolve pyproject.toml"):
-        pins.lock(tmp_path)  # neither a version nor a group "dev"
+        environment.lock(tmp_path)  # neither a version nor a group "dev"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
