@@ -13,7 +13,9 @@ from mlflow_practices.config import layers
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation, model_training
+from my_ml_project.__main__ import command_line
 from my_ml_project.project import PROJECT
+from typer.testing import CliRunner, Result
 
 PACKAGE = PROJECT.package
 PREFIX = layers.prefix(PACKAGE)  # of the variables that are settings
@@ -29,6 +31,11 @@ def open_project(environment: str | None = None, overrides: Sequence[str] = ()) 
 def train(session: Session) -> Version:
     """Prepare the data, train on it, and return the version."""
     return model_training.run(session, data_preparation.run(session).manifest).version
+
+
+def run_command(*words: str) -> Result:
+    """Run a command in this process, and return its exit code and output."""
+    return CliRunner().invoke(command_line.app, list(words))
 
 
 def make_table() -> pd.DataFrame:

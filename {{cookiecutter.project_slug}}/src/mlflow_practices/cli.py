@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,13 +66,18 @@ class CommandLine:
 
     def __call__(self) -> None:
         """Run the command that the process's arguments name."""
+        self.app()
+
+    @cached_property
+    def app(self) -> typer.Typer:
+        """All commands: those of the rooms that are there, and those added until now."""
         for module in components.modules("commands"):
             for name, help_text in getattr(module, "GROUPS", {}).items():
                 self._app.add_typer(self._group(name), name=name, help=help_text)
             variables = getattr(module, "ENVIRONMENT", {})
             for name, action in module.COMMANDS.items():
                 self.command(name, variables.get(name, {}))(action)
-        self._app()
+        return self._app
 
     def command(
         self, name: str, environment: Mapping[str, str] = MappingProxyType({})
