@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import projects
 import pytest
 import servers
-
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
-from mlflow_practices.model import estimators
 from mlflow_practices.data.hashing import file_hash
-from mlflow_practices.registry import evidence, versions
-from mlflow_practices.optimization import optimization, optimized_model
 from mlflow_practices.model import safe_loading
+from mlflow_practices.model.signature import features
+from mlflow_practices.optimization import optimization, optimized_model
 from mlflow_practices.optimization.array_preparation import arrays
-from mlflow_practices.tracking import experiments, recording, store
+from mlflow_practices.registry import evidence, versions
+from mlflow_practices.tracking import recording
+from mlflow_practices.tracking.session import Session
+from sklearn.tree import DecisionTreeClassifier
 
 ADDED = {"optimized/model.onnx", "optimized/report.json"}
 
@@ -35,21 +34,21 @@ def hashes(version: versions.Version, folder: Path) -> dict[str, str]:
 def test_a_version_gets_its_copy_once(
     project: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    settings = config.load_settings(overrides=["serving.optimize=false"])
-    version = training.run(settings, preparation.run(settings).manifest).version
-    X = estimators.features(table.drop(columns=["customer", "price"]), "label")
+    session = projects.open_project(overrides=["serving.optimize=false"])
+    version = projects.train(session)
+    X = features(table.drop(columns=["customer", "price"]), "label")
     without, once, twice = (tmp_path_factory.mktemp("files") for _ in range(3))
     before = hashes(version, without)
-    report = optimization.optimize_model_for_serving(settings, version, X)
+    report = optimization.add_optimized_copy(session, version, X)
     assert report.winner == "onnx", report.reason
     after = hashes(version, once)
     assert after.keys() - before.keys() == ADDED
     assert {name: after[name] for name in before} == before
-    pipeline = safe_loading.load(once, settings)
+    pipeline = safe_loading.load(once, session)
     copy = optimized_model.load(once, pipeline)
     assert copy is not None
     np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
-    assert optimization.optimize_model_for_serving(settings, version, X.head(9)) == report
+    assert optimization.add_optimized_copy(session, version, X.head(9)) == report
     assert hashes(version, twice) == after
 
 
@@ -60,27 +59,26 @@ def test_a_server_keeps_the_copy_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     served.use(monkeypatch)
-    settings = config.load_settings()
-    store.connect(settings)
-    files = evidence.fetch(versions.find(settings.project.name, "1"), str(tmp_path))
-    pipeline = safe_loading.load(files, settings)
+    session = projects.open_project()
+    version = versions.find(session.client, session.settings.project.name, "1")
+    files = evidence.fetch(version, str(tmp_path))
+    pipeline = safe_loading.load(files, session)
     copy = optimized_model.load(files, pipeline)
     assert copy is not None
     assert copy.format == "onnx"
-    X = estimators.features(table.drop(columns=["customer", "price", "seen"]), "label")
+    X = features(table.drop(columns=["customer", "price", "seen"]), "label")
     np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
 
 
 def test_a_model_saved_with_pickle_is_not_touched(
-    settings: config.Settings, table: pd.DataFrame, tmp_path: Path
+    session: Session, table: pd.DataFrame, tmp_path: Path
 ) -> None:
     X, y = table[["count"]].astype(float), table["label"]
-    pipeline = estimators.build("sklearn.tree.DecisionTreeClassifier", {}, 0, X, "classification")
-    with experiments.stage_run(settings, "model-training"):
+    with session.stage("model-training"):
         model = recording.log_sklearn_model(
-            pipeline.fit(X, y), X.head(1), serialization_format="cloudpickle", pip_requirements=[]
+            DecisionTreeClassifier().fit(X, y), X.head(1), serialization_format="cloudpickle", pip_requirements=[]
         )
-    version = versions.register_challenger(model, "example", {})
+    version = versions.register_challenger(session.client, model, "example", {})
     with pytest.raises(safe_loading.TrustError, match="is saved as cloudpickle"):
-        optimization.optimize_model_for_serving(settings, version, X)
+        optimization.add_optimized_copy(session, version, X)
     assert not ADDED & hashes(version, tmp_path / "files").keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,15 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
-import mlflow_practices.config.settings as config
-from mlflow_practices.model import estimators
+from mlflow_practices.config.sections import Training
+from mlflow_practices.evaluation import metrics
+from mlflow_practices.model import estimators, safe_loading
+from mlflow_practices.model.signature import features
 from mlflow_practices.optimization import optimization, optimized_model, verification
-from mlflow_practices.model import safe_loading
-from mlflow_practices.optimization.optimized_model import Optimized, Report
 from mlflow_practices.optimization.array_preparation import Preparation, arrays
+from mlflow_practices.optimization.optimized_model import Optimized, Report
+from mlflow_practices.tracking.session import Session
+from my_ml_project.project import PROJECT
 
 CLASSIFIERS: dict[str, dict[str, object]] = {
     "ensemble.RandomForestClassifier": {"n_estimators": 20},
@@ -48,23 +52,25 @@ def X(table: pd.DataFrame) -> pd.DataFrame:  # noqa: N802
     """Return features of every kind, with gaps in each but one."""
     random = np.random.default_rng(1)
     rows = len(table)
-    features = table.drop(columns=["label", "price", "customer"]).assign(
+    found = table.drop(columns=["label", "price", "customer"]).assign(
         member=pd.Series(random.random(rows) > 0.5, dtype=object),
         town=[f"town {number}" for number in random.integers(0, 90, rows) ** 2 // 90],
         street=[f"street {number}" for number in random.integers(0, 60, rows)],
     )
     for name in ("member", "town", "seen"):
-        features[name] = features[name].mask(random.random(rows) < 0.1)
-    return estimators.features(features.assign(y=0), "y")
+        found[name] = found[name].mask(random.random(rows) < 0.1)
+    return features(found.assign(y=0), "y")
 
 
 @pytest.fixture
-def choose(tmp_path: Path, X: pd.DataFrame) -> Callable[[Pipeline], tuple[Report, Optimized]]:
+def choose(
+    tmp_path: Path, X: pd.DataFrame, session: Session
+) -> Callable[[Pipeline], tuple[Report, Optimized]]:
     """Return a function that has a pipeline optimised, and loads the copy as a server does."""
 
     def choose(pipeline: Pipeline) -> tuple[Report, Optimized]:
         skops.io.dump(pipeline, tmp_path / "model.skops")
-        trusted = estimators.trusted_types(pipeline, [])
+        trusted = safe_loading.trusted_types(pipeline, session)
         report, onnx = optimization.choose(tmp_path / "model.skops", trusted, X)
         folder = tmp_path / optimized_model.FOLDER
         folder.mkdir()
@@ -79,9 +85,15 @@ def choose(tmp_path: Path, X: pd.DataFrame) -> Callable[[Pipeline], tuple[Report
     return choose
 
 
-def fit(path: str, params: dict[str, object], X: pd.DataFrame, y: pd.Series) -> Pipeline:
-    problem_type = "regression" if y.dtype.kind == "f" else "classification"
-    return estimators.build(f"sklearn.{path}", params, 0, X, problem_type).fit(X, y)
+def fit(
+    path: str, params: dict[str, object], X: pd.DataFrame, y: pd.Series, problem_type: str = ""
+) -> Pipeline:
+    """Return the pipeline that training would make with this estimator."""
+    problem_type = problem_type or ("regression" if y.dtype.kind == "f" else "classification")
+    training = Training(estimator=f"sklearn.{path}", params=params, seed=0)
+    settings = SimpleNamespace(training=training, problem_type=problem_type)
+    prepare = PROJECT.build(X, settings)  # type: ignore[arg-type]  # of which it reads nothing
+    return estimators.make_pipeline(prepare, settings).fit(X, y)  # type: ignore[arg-type]
 
 
 def strange(X: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -151,8 +163,7 @@ def test_labels_keep_their_type(
     choose: Callable[[Pipeline], tuple[Report, Optimized]],
 ) -> None:
     y = pd.Series([labels[row % len(labels)] for row in range(len(X))])
-    params = CLASSIFIERS[path]
-    pipeline = estimators.build(f"sklearn.{path}", params, 0, X, "classification").fit(X, y)
+    pipeline = fit(path, CLASSIFIERS[path], X, y, "classification")
     report, copy = choose(pipeline)
     assert report.winner == "onnx"
     found = copy.predict(arrays(X.head(20))).tolist()
@@ -201,11 +212,13 @@ def test_a_large_forest_is_not_converted(
     assert f"converting {nodes:,} nodes of trees to ONNX takes too long" in report.reason
 
 
-def test_a_pipeline_with_another_step_stays(tmp_path: Path, table: pd.DataFrame) -> None:
+def test_a_pipeline_with_another_step_stays(
+    tmp_path: Path, table: pd.DataFrame, session: Session
+) -> None:
     X, y = table[["count"]].astype(float), table["label"]
     pipeline = Pipeline([("prepare", MinMaxScaler()), ("estimator", RandomForestClassifier(5))])
     skops.io.dump(pipeline.fit(X, y), tmp_path / "model.skops")
-    trusted = estimators.trusted_types(pipeline, [])
+    trusted = safe_loading.trusted_types(pipeline, session)
     report, onnx = optimization.choose(tmp_path / "model.skops", trusted, X)
     assert (report.winner, onnx) == ("original", None)
     assert report.reason.startswith("the original stays: the pipeline is not a ColumnTransformer")
@@ -216,9 +229,9 @@ def test_a_wrong_copy_is_found_out(X: pd.DataFrame, table: pd.DataFrame) -> None
         fit("ensemble.RandomForestClassifier", {"n_estimators": 5, "max_depth": depth}, X, y)
         for depth, y in ((3, table["label"]), (2, table["label"]))
     )
-    expected = estimators.predict(right, X)
-    same = estimators.predict(right, X)
-    other = estimators.predict(wrong, X)
+    expected = metrics.predict(right, X)
+    same = metrics.predict(right, X)
+    other = metrics.predict(wrong, X)
     assert same.chances is not None
     assert other.chances is not None
     assert verification.compare(expected, same.values, same.chances.to_numpy()).agree
@@ -230,7 +243,7 @@ def test_a_wrong_copy_is_found_out(X: pd.DataFrame, table: pd.DataFrame) -> None
 
 def test_a_tie_may_be_broken_either_way() -> None:
     chances = pd.DataFrame({"a": [0.5, 0.9], "b": [0.5, 0.1]})
-    expected = estimators.Predictions(np.array(["a", "a"]), chances, True)
+    expected = metrics.Predictions(np.array(["a", "a"]), chances, True)
     tie = verification.compare(expected, np.array(["b", "a"]), chances.to_numpy())
     assert (tie.labels, tie.ties, tie.agree) == (1, 1, True)
     assert not verification.compare(expected, np.array(["b", "b"]), chances.to_numpy()).agree
@@ -243,11 +256,11 @@ def test_a_copy_that_is_wrong_where_a_tree_splits_is_found_out(
     pipeline = fit("ensemble.RandomForestRegressor", {"n_estimators": 3}, X, table["price"])
     prepare = Preparation.of(pipeline)
     rows = verification.trial_rows(X, pipeline, prepare)
-    expected = estimators.predict(pipeline, rows)
-    features = prepare(arrays(rows))
-    assert verification.compare(expected, pipeline[-1].predict(features)).agree
+    expected = metrics.predict(pipeline, rows)
+    made = prepare(arrays(rows))
+    assert verification.compare(expected, pipeline[-1].predict(made)).agree
     # As if they had been scaled in float32: the last bit differs.
-    nudged = features * (1 + 1e-7)
+    nudged = made * (1 + 1e-7)
     assert not verification.compare(expected, pipeline[-1].predict(nudged)).agree
 
 
@@ -299,10 +312,10 @@ def test_a_damaged_copy_is_refused(
     ],
 )
 def test_files_that_could_run_code_are_refused(
-    settings: config.Settings, tmp_path: Path, flavor: dict[str, object], words: str
+    session: Session, tmp_path: Path, flavor: dict[str, object], words: str
 ) -> None:
     python = {"loader_module": "mlflow.sklearn", "env": "python_env.yaml"}
     flavors = {"python_function": python, "sklearn": {"pickled_model": "m", **flavor}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
     with pytest.raises(safe_loading.TrustError, match=words):
-        safe_loading.load(tmp_path, settings)
+        safe_loading.load(tmp_path, session)
