@@ -13,18 +13,29 @@ DEMO ?= demo
 SUBMAKE := $(MAKE) --silent
 # Python starts twice as fast when it may keep its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
+# Not beside the practices' files, which a rendering copies as they are.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
+# Compiled once, at installation.
+export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint format bench lock screenshot help
+.PHONY: rendering setup demo test lint format bench lock screenshot help
 
-setup: .venv/installed ## install the template's own pinned tools into .venv
+setup: .venv/installed ## install all that the tests need, pinned, into .venv
 
-.venv/installed: requirements-dev.txt
+.venv/installed: requirements-dev.txt .venv/rendering
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements-dev.txt
+	@touch $@
+
+# What renders the template alone, so that the demo waits for nothing else.
+rendering: .venv/rendering
+
+.venv/rendering: requirements-dev.txt
 	@test -n "$(PYTHON)" && $(PYTHON) $(NEW_ENOUGH) || { \
 		echo "No Python >= 3.11 found: install one, or name it with make PYTHON=/path/to/python"; exit 1; }
 	@$(BIN)/python $(NEW_ENOUGH) || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements-dev.txt cookiecutter
 	@touch $@
 
 # The configuration file keeps the user's own answers out and the replay file in, and marks the
@@ -36,7 +47,7 @@ demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, 
 	part() { \
 		local name="$$1" start=$$SECONDS; shift; printf '\n== %s\n' "$$name"; "$$@"; \
 		times+="$$(printf '%6d s  %s' $$((SECONDS - start)) "$$name")"$$'\n'; }; \
-	part "template environment" $(SUBMAKE) setup; \
+	part "template environment" $(SUBMAKE) rendering; \
 	test ! -e "$$project" || part "removal of the former demo" rm -rf "$$project"; mkdir -p "$(DEMO)"; \
 	echo "replay_dir: '$(DEMO)/.replay'" > "$(DEMO)/.demo.yaml"; \
 	part "rendering, with the experiments" env PATH="$$PWD/$(BIN):$$PATH" \
@@ -51,7 +62,7 @@ test: setup ## run the tests; some of them: make test ARGS="-k hook"
 
 lint: setup ## check format, lint, types and workflows; changes nothing
 	@$(IN_VENV) ruff format --config pyproject.toml --check .; ruff check --config pyproject.toml .; \
-	mypy; zizmor --quiet --offline .github; actionlint
+	mypy; mypy --config-file tests/practices/mypy.ini; zizmor --quiet --offline .github; actionlint
 
 format: setup ## format the code and mend what lint can mend
 	@$(IN_VENV) ruff format --config pyproject.toml .; ruff check --config pyproject.toml --fix .
@@ -59,15 +70,16 @@ format: setup ## format the code and mend what lint can mend
 bench: setup ## run every benchmark
 	@$(IN_VENV) for script in $(filter-out %/common.py,$(wildcard benchmarks/*.py)); do python $$script; done
 
-# The rendered project's own code makes its locks; they are the tested ones once the tests passed.
-lock: setup ## resolve afresh: the template's tools, and the lock that it ships
-	@$(IN_VENV) uv pip compile --quiet --universal --python-version 3.11 --upgrade --group dev \
-		--no-header --no-annotate --no-emit-index-url --output-file requirements-dev.txt; \
-	dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; echo "replay_dir: '$$dir'" > "$$dir/config.yaml"; \
+# The practices' own code makes the rendered locks; they are the tested ones once the tests passed.
+lock: setup ## resolve afresh: the lock that the template ships, and the tools of the template
+	@$(IN_VENV) dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
+	echo "replay_dir: '$$dir'" > "$$dir/config.yaml"; \
 	cookiecutter . --no-input --config-file "$$dir/config.yaml" --accept-hooks no --output-dir "$$dir"; \
-	(cd "$$dir/my-ml-project"; PYTHONPATH=src python -c \
-		'from pathlib import Path; from my_ml_project import pins; pins.lock(Path.cwd())'); \
-	cp "$$dir"/my-ml-project/requirements*.txt '$(RENDERED)'; git diff --stat -- '*requirements*.txt'
+	(cd "$$dir/my-ml-project"; UPGRADE=1 python src/mlflow_practices/environment.py); \
+	cp "$$dir"/my-ml-project/requirements*.txt '$(RENDERED)'; \
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --group dev --no-header \
+		--no-annotate --no-emit-index-url '$(RENDERED)/requirements-dev.txt' \
+		--output-file requirements-dev.txt; git diff --stat -- '*requirements*.txt'
 
 screenshot: setup ## take the README's pictures of the MLflow UI anew
 	@$(IN_VENV) python docs/screenshot.py

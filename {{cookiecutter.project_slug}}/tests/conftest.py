@@ -1,0 +1,60 @@
+"""The project at work on a sample of its data: in a folder and a store that go away again."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from mlflow_practices.config import layers
+from mlflow_practices.config.project import Project
+from mlflow_practices.config.settings import Settings, load_settings
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking.session import Session, open_session
+
+from {{ cookiecutter.package_name }} import pipeline
+from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
+from {{ cookiecutter.package_name }}.project import PROJECT
+
+SAMPLE_ROWS = 2000
+
+
+def read_sample(settings: Settings) -> pd.DataFrame:
+    table = PROJECT.read(settings)
+    return table.sample(min(len(table), SAMPLE_ROWS), random_state=0)
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    return replace(PROJECT, read=read_sample)
+
+
+@pytest.fixture(scope="session")
+def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Return a session with configs/ci.yaml; what it writes stands in a temporary folder."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT.root / "configs", root / "configs")
+    if raw := load_settings(PROJECT, "ci").data.raw:
+        (root / raw).parent.mkdir(parents=True)
+        shutil.copy(PROJECT.root / raw, root / raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(f"{layers.prefix(PROJECT.package)}ROOT", str(root))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(root / 'mlflow.db').as_posix()}")
+        yield open_session(project, "ci")
+
+
+@pytest.fixture(scope="session")
+def evaluated(session: Session) -> Evaluated:
+    """Return what came of the whole pipeline, whether it passed its gates or not."""
+    return pipeline.run(session)
+
+
+@pytest.fixture(scope="session")
+def trained(session: Session, evaluated: Evaluated) -> tuple[Session, Version]:
+    return session, evaluated.version
+
+
+@pytest.fixture(scope="session")
+def table(session: Session) -> pd.DataFrame:
+    """Return the raw table's sample."""
+    return session.project.read(session.settings)

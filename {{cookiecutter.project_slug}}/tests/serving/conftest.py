@@ -1,0 +1,5 @@
+"""The server under test: the one at SERVING_URL, else a staging server for a model of a sample."""
+
+from mlflow_practices.deployment.serving_checks.fixtures import service, truth
+
+__all__ = ["service", "truth"]

@@ -1,0 +1,35 @@
+"""The pipeline on a sample: every stage, and what it leaves."""
+
+from mlflow_practices.data import versioning
+from mlflow_practices.registry import versions
+from mlflow_practices.tracking.session import Session
+
+from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
+
+
+def test_the_splits_share_no_row_and_lose_none(session: Session, evaluated: Evaluated) -> None:
+    folder = session.settings.path(session.settings.data.processed)
+    manifest = versioning.load_manifest(folder, evaluated.version.data_version)
+    rows = {name: split.rows for name, split in manifest.splits.items()}
+    assert set(rows) == {"train", "validation", "test"}
+    assert 0 < rows["test"] < rows["train"]
+    assert sum(rows.values()) == len(versioning.read_all(manifest, folder))
+
+
+def test_a_version_is_registered_as_the_challenger(session: Session, evaluated: Evaluated) -> None:
+    found = versions.find(session.client, session.settings.project.name, "challenger")
+    assert found == evaluated.version
+
+
+def test_the_model_is_judged_by_every_gate(session: Session, evaluated: Evaluated) -> None:
+    wanted = session.settings.evaluation.gates.metrics
+    names = {gate.name.split()[0] for gate in evaluated.verdict.gates}
+    assert set(wanted) <= names
+    assert all(gate.reason for gate in evaluated.verdict.gates)
+
+
+def test_the_model_beats_the_baseline(evaluated: Evaluated) -> None:
+    metric = {{ '"balanced_accuracy"' if cookiecutter.problem_type == "classification" else '"r2"' }}
+    found = evaluated.verdict.metrics[metric]
+    assert found.baseline is not None
+    assert found.value > found.baseline
