@@ -7,6 +7,7 @@ stages and hooks, and every test brings the folder that they work in.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from rendering import render_into
 
 _folder = tempfile.mkdtemp(prefix="practices-")
@@ -28,12 +30,13 @@ RENDERED = render_into(Path(_folder))
 sys.path.insert(0, str(RENDERED / "src"))
 os.environ["PYTHONPATH"] = str(RENDERED / "src")
 
-import mlflow  # noqa: E402
-import projects  # noqa: E402
-import servers  # noqa: E402
-from mlflow_practices.config.settings import Settings  # noqa: E402
-from mlflow_practices.tracking import store  # noqa: E402
-from mlflow_practices.tracking.session import Session  # noqa: E402
+import mlflow
+from mlflow_practices.config.settings import Settings
+from mlflow_practices.tracking import store
+from mlflow_practices.tracking.session import Session
+
+import projects
+import servers
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,7 +66,8 @@ def table() -> pd.DataFrame:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an SQLite store with its tables; making them takes longer than copying them."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    store.open_store(f"sqlite:///{path.as_posix()}")
+    with contextlib.chdir(path.parent):  # where MLflow's default experiment keeps its artifacts
+        store.open_store(f"sqlite:///{path.as_posix()}")
     return path
 
 

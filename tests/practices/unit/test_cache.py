@@ -9,10 +9,9 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
-
-import mlflow_practices.config.settings as config
-from mlflow_practices.serving import cache
 from mlflow_practices.model.input_schema import Columns
+from mlflow_practices.serving import cache
+from mlflow_practices.serving.settings import Cache
 
 Row = tuple[float, str | None, bool | None, int | None]
 
@@ -52,7 +51,7 @@ class Doubling:
 
 
 def local(**changes: object) -> cache.LocalStore:
-    return cache.LocalStore(config.Cache.model_validate({"mode": "always", **changes}))
+    return cache.LocalStore(Cache.model_validate({"mode": "always", **changes}))
 
 
 def ask(
@@ -165,8 +164,8 @@ def test_a_cache_is_off_where_the_model_is_as_fast() -> None:
 
 def test_no_store_is_made_where_it_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(cache.VARIABLE, raising=False)
-    assert cache.open_store(config.Cache(mode="never")) is None
-    assert isinstance(cache.open_store(config.Cache()), cache.LocalStore)
+    assert cache.open_store(Cache(mode="never")) is None
+    assert isinstance(cache.open_store(Cache()), cache.LocalStore)
     assert ask(None, Doubling(), 1) == ([2], 0)
 
 
@@ -176,5 +175,5 @@ def test_a_wrong_address_is_refused_without_its_password(
 ) -> None:
     monkeypatch.setenv(cache.VARIABLE, address)
     with pytest.raises(cache.CacheError, match="REDIS_URL is no address of a Redis") as caught:
-        cache.open_store(config.Cache())
+        cache.open_store(Cache())
     assert "s3cret" not in str(caught.value)

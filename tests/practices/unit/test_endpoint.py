@@ -13,7 +13,6 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-
 from mlflow_practices.deployment.endpoint import Endpoint, EndpointError, Figures
 
 OLD, NEW = "m/1", "m/2"
@@ -54,7 +53,7 @@ def answering(
                 time.sleep(wait)
                 self.wfile.write(part.encode())
 
-        do_POST = do_GET  # noqa: N815  the name that http.server looks for
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             pass

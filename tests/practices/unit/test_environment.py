@@ -6,19 +6,29 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlflow_practices import environment
+from my_ml_project.project import PROJECT
 from packaging.requirements import Requirement
 
-from mlflow_practices import environment
-
-ROOT = Path(__file__).parents[2]
-LOCKED = {Requirement(pin).name: Requirement(pin) for pin in environment.read_pins(ROOT / environment.RUN_LOCK)}
+ROOT = PROJECT.root
+PINNED = environment.read_pins(ROOT / environment.RUN_LOCK)
+LOCKED = {Requirement(pin).name: Requirement(pin) for pin in PINNED}
 DEVELOP = environment.read_pins(ROOT / environment.DEV_LOCK)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the project's own files that say what it needs."""
+    names = ("requirements.txt", "requirements-dev.txt", "conda.yaml", "python_env.yaml")
+    for name in (*names, "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return tmp_path
 
 
 def test_everything_that_runs_is_what_was_tested() -> None:
     run, develop = (
         {(pin.name, str(pin.specifier)) for pin in map(Requirement, lines)}
-        for lines in (environment.read_pins(ROOT / environment.RUN_LOCK), DEVELOP)
+        for lines in (PINNED, DEVELOP)
     )
     assert run <= develop
 
@@ -37,21 +47,19 @@ def test_every_dependency_is_locked_within_its_range() -> None:
         assert wanted.specifier.contains(version(wanted.name)), f"{text} is not what is installed"
 
 
-def test_environment_files_hold_the_lock() -> None:
-    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
-    virtual = yaml.safe_load((ROOT / "python_env.yaml").read_text())
-    pinned = environment.read_pins(ROOT / environment.RUN_LOCK)
-    assert conda[-1]["pip"] == pinned
-    assert virtual["dependencies"] == pinned
+def test_environment_files_hold_the_lock(folder: Path) -> None:
+    environment.write_environments(folder)
+    conda = yaml.safe_load((folder / "conda.yaml").read_text())["dependencies"]
+    virtual = yaml.safe_load((folder / "python_env.yaml").read_text())
+    assert conda[-1]["pip"] == PINNED
+    assert virtual["dependencies"] == PINNED
     assert f"python={virtual['python']}" in conda
     assert virtual["python"] == environment.python_version(ROOT)
 
 
-def test_unresolvable_ranges_change_nothing(tmp_path: Path) -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "conda.yaml", "python_env.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\nrequires-python = '>=3.11'\n")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+def test_unresolvable_ranges_change_nothing(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[project]\nname = 'x'\nrequires-python = '>=3.11'\n")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(RuntimeError, match=r"uv could not resolve pyproject.toml"):
-        environment.lock(tmp_path)  # neither a version nor a group "dev"
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        environment.lock(folder)  # neither a version nor a group "dev"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

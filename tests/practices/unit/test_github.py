@@ -13,11 +13,11 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
-from mlflow import MlflowClient
-
-import mlflow_practices.config.settings as config
 from mlflow_practices.registry import approval, signing
-from mlflow_practices.tracking import github, identity, store
+from mlflow_practices.tracking import github, identity
+from mlflow_practices.tracking.session import Session
+
+import projects
 
 TOKEN = "ghs_notforeyes"
 
@@ -172,18 +172,18 @@ def test_an_output_is_for_the_steps_that_follow(
 
 
 @pytest.fixture
-def version(project: Path) -> int:
+def version(session: Session) -> int:
     """Return a version that nobody has evaluated."""
-    client: MlflowClient = store.connect(config.load_settings())
+    client = session.client
     client.create_registered_model("example")
     return int(client.create_model_version("example", "s3://models/1").version)
 
 
 def test_four_eyes_want_a_review(api: GitHub, version: int) -> None:
     api.will_answer([])
-    settings = config.load_settings(overrides=["approval.four_eyes=true"])
+    session = projects.open_project(overrides=["approval.four_eyes=true"])
     with pytest.raises(approval.ApprovalError) as caught:
-        approval.approve_model("example", version, "why", settings, reviewed_in="production")
+        approval.approve_model("example", version, "why", session, reviewed_in="production")
     assert "the environment production of GitHub requires no review; protect it" in str(
         caught.value
     )
@@ -191,12 +191,12 @@ def test_four_eyes_want_a_review(api: GitHub, version: int) -> None:
 
 
 def test_where_approvals_are_signed_a_review_is_not_enough(
-    api: GitHub, version: int, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    api: GitHub, version: int, session: Session, tmp_path: Path
 ) -> None:
     public = signing.keygen(tmp_path / "ben.pem")
-    (project / approval.APPROVERS).write_text(yaml.safe_dump({"ben": public}))
+    (session.settings.root / approval.APPROVERS).write_text(yaml.safe_dump({"ben": public}))
     with pytest.raises(approval.ApprovalError) as caught:
-        approval.approve_model("example", version, "why", reviewed_in="production")
+        approval.approve_model("example", version, "why", session, reviewed_in="production")
     assert f"let one of them run `approve example/{version}`" in str(caught.value)
     assert "nobody has approved it" in str(caught.value)
     assert api.asked == []

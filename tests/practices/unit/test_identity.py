@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-
 from mlflow_practices.tracking import identity
 from mlflow_practices.tracking.identity import Identity
 

@@ -12,19 +12,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from servers import wait_until
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.sections import InferenceLog as LogSettings
 from mlflow_practices.scoring import inference_log
 from mlflow_practices.scoring.inference_log import InferenceLog
 
-PACKAGE = config.__package__
+from servers import wait_until
+
 PERSON = "ann@example.org"
 LATE = {"flush_seconds": 1000}  # only `close` writes, or a row too many
 
 
-def settings(**changed: float) -> config.InferenceLog:
-    return config.InferenceLog.model_validate(changed)
+def settings(**changed: float) -> LogSettings:
+    return LogSettings.model_validate(changed)
 
 
 def rows(count: int = 3) -> dict[str, np.ndarray]:
@@ -204,13 +203,13 @@ def test_an_empty_log_has_its_columns(tmp_path: Path) -> None:
     assert list(inference_log.read(tmp_path / "none", date(2026, 1, 1))) == list(inference_log.OWN)
 
 
-WRITER = f"""
+WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-import {PACKAGE}.settings as config
-from {PACKAGE}.serving.inference_log import InferenceLog
-settings = config.InferenceLog(flush_rows=50, flush_seconds=0.01)
+from mlflow_practices.config.sections import InferenceLog as LogSettings
+from mlflow_practices.scoring.inference_log import InferenceLog
+settings = LogSettings(flush_rows=50, flush_seconds=0.01)
 log = InferenceLog(settings, Path(sys.argv[1]))
 while True:
     log.append(dict(a=np.ones(50)), np.ones(50), "1", "x", 0.1)

@@ -12,12 +12,14 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 from mlflow.models import Model
 from mlflow.types import ColSpec, Schema
-
-from mlflow_practices.model import estimators
 from mlflow_practices import privacy
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.model import input_schema
+from mlflow_practices.model.estimators import make_pipeline
+from mlflow_practices.model.input_schema import Column, InputSchema, RefusalError
+from mlflow_practices.model.signature import features, signature
 from mlflow_practices.serving import protocol
-from mlflow_practices.model.input_schema import Column, Contract, RefusalError
+from my_ml_project.features import build
 
 GOOD: dict[str, Any] = {
     "size": 1.5,
@@ -27,7 +29,7 @@ GOOD: dict[str, Any] = {
     "active": True,
     "seen": "2024-02-29",
 }
-COLUMNS = Contract(
+COLUMNS = InputSchema(
     (
         Column("size", "number", nullable=True),
         Column("count", "number", nullable=False),
@@ -251,16 +253,14 @@ def test_a_table_is_sifted_row_by_row() -> None:
     columns, reasons = COLUMNS.sift(table, typed=True)
     assert [bool(reason) for reason in reasons] == [False, True, True, False]
     assert reasons[1] == "the column 'count' must have a value"
-    assert protocol.rows(columns) == 2
+    assert input_schema.count_rows(columns) == 2
 
 
-def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame) -> None:
-    X = estimators.features(table.drop(columns=["customer", "price"]), "label")
+def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame, settings: Settings) -> None:
+    X = features(table.drop(columns=["customer", "price"]), "label")
     X["code"] = [f"code {number % 60}" for number in range(len(X))]  # too many to be categories
-    path = "sklearn.ensemble.RandomForestClassifier"
-    pipeline = estimators.build(path, {"n_estimators": 3}, 0, X, "classification")
-    pipeline.fit(X, table["label"])
-    saved = Model(signature=estimators.signature(X, pipeline), metadata=input_schema.learn(X, pipeline))
+    pipeline = make_pipeline(build(X, settings), settings).fit(X, table["label"])
+    saved = Model(signature=signature(X, pipeline), metadata=input_schema.learn(X))
     made = {column.name: column for column in input_schema.of_model(saved).columns}
     assert list(made) == list(X.columns)
     assert made["colour"].categories == frozenset({"red", "green", "blue"})
@@ -273,10 +273,12 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame) -> None:
     assert not any(reasons)
     pd.testing.assert_frame_equal(wants.frame(columns), X, check_dtype=False)
     assert (pipeline.predict(wants.frame(columns)) == pipeline.predict(X)).all()
-    assert protocol.rows(wants.typical()) == 1
+    assert input_schema.count_rows(wants.typical()) == 1
 
 
-def test_personal_columns_are_protected_as_in_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_personal_columns_are_protected_as_in_preparation(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PSEUDONYM_KEY", "k" * 32)
     rows = pd.DataFrame(
         {"who": ["ann", "bob", None], "name": ["Ann", None, "Bob"], "size": [1, 2, 3]}
@@ -284,11 +286,9 @@ def test_personal_columns_are_protected_as_in_preparation(monkeypatch: pytest.Mo
     policies: dict[str, privacy.Policy] = {"who": "pseudonymise", "name": "mask"}
     X, _ = privacy.protect(rows, policies)
     X = X.astype({"size": float})
-    path = "sklearn.ensemble.RandomForestClassifier"
-    pipeline = estimators.build(path, {"n_estimators": 3}, 0, X, "classification")
-    pipeline.fit(X, ["a", "b", "a"])
-    metadata = input_schema.learn(X, pipeline, policies)
-    wants = input_schema.of_model(Model(signature=estimators.signature(X, pipeline), metadata=metadata))
+    pipeline = make_pipeline(build(X, settings), settings).fit(X, ["a", "b", "a"])
+    metadata = input_schema.learn(X, policies)
+    wants = input_schema.of_model(Model(signature=signature(X, pipeline), metadata=metadata))
     expected = plain(wants.read_table(X))  # what went through preparation stays
     assert expected["who"] == [*X["who"][:2], None]
     assert plain(wants.read_table(rows)) == expected
@@ -312,12 +312,12 @@ def test_personal_data_in_free_text_is_masked_as_in_preparation() -> None:
 
 
 def test_a_model_without_named_columns_is_refused() -> None:
-    with pytest.raises(input_schema.ContractError, match="no signature"):
+    with pytest.raises(input_schema.InputSchemaError, match="no signature"):
         input_schema.of_model(Model())
     from mlflow.models import ModelSignature
 
     binary = ModelSignature(Schema([ColSpec("binary", "image")]))
-    with pytest.raises(input_schema.ContractError, match="'image' is of the type binary"):
+    with pytest.raises(input_schema.InputSchemaError, match="'image' is of the type binary"):
         input_schema.of_model(Model(signature=binary))
 
 

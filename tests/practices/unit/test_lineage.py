@@ -3,8 +3,7 @@
 from xml.etree import ElementTree
 
 import mlflow
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.data import lineage
 from mlflow_practices.tracking import store
 
@@ -28,7 +27,7 @@ def test_the_drawing_shows_sources_steps_with_rows_and_outputs() -> None:
     assert max(places.values()) < float(root.attrib["width"])
 
 
-def test_both_forms_are_artifacts_without_personal_data(settings: config.Settings) -> None:
+def test_both_forms_are_artifacts_without_personal_data(settings: Settings) -> None:
     store.connect(settings)
     with mlflow.start_run() as run:
         facts = {"rows": 3, "source": "https://ann:hunter2@example.org/t.csv"}

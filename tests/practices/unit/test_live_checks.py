@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
 from mlflow_practices.deployment import live_checks
 from mlflow_practices.deployment.endpoint import Figures
-from mlflow_practices.config.settings import Canary, Watch
+from mlflow_practices.deployment.settings import Canary, Watch
 
 OLD, NEW = "m/1", "m/2"
 LIMITS = Watch(max_error_rate=0.01, max_latency_ms=500)

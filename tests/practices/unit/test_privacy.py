@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from mlflow_practices import privacy
 from mlflow_practices.privacy import REDACTED
 

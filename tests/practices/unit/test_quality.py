@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-
-import mlflow_practices.config.settings as config
 from mlflow_practices.data import quality, suggestion
-from mlflow_practices.tracking import experiments
+from mlflow_practices.tracking.session import Session
 
-SUITES = Path(__file__).parents[2] / "configs/expectations"
 PLANTED = "zoe.quux@example.org"
 
 
@@ -26,9 +23,9 @@ def shown(path: Path) -> str:
 
 
 @pytest.fixture
-def run(settings: config.Settings) -> Iterator[str]:
+def run(session: Session) -> Iterator[str]:
     """Open a run in a store of its own and return its id."""
-    with experiments.stage_run(settings, "data-preparation") as stage:
+    with session.stage("data-preparation") as stage:
         yield stage.run_id
 
 

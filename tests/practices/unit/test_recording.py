@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.tracking import experiments, recording, sending, store
+from mlflow_practices.tracking.session import Session
+
+import projects
 
 PERSON, PASSWORD = "ann@example.org", "hunter2"
 
@@ -21,7 +23,7 @@ class Address:
         return f"https://ann:{PASSWORD}@example.org/x"
 
 
-def test_nothing_personal_reaches_the_store(settings: config.Settings) -> None:
+def test_nothing_personal_reaches_the_store(settings: Settings) -> None:
     client = store.connect(settings)
     table = pd.DataFrame({"email": [PERSON], "text": [f"by {PERSON}"]}, index=[PERSON])
     with mlflow.start_run() as run:
@@ -46,7 +48,7 @@ def test_nothing_personal_reaches_the_store(settings: config.Settings) -> None:
     assert PASSWORD.encode() not in written
 
 
-def test_long_values_are_kept_whole(settings: config.Settings) -> None:
+def test_long_values_are_kept_whole(settings: Settings) -> None:
     client = store.connect(settings)
     names = [f"column_{number}" for number in range(5000)]
     with mlflow.start_run() as run:
@@ -57,7 +59,7 @@ def test_long_values_are_kept_whole(settings: config.Settings) -> None:
     assert names[-1] in kept["columns"]
 
 
-def test_a_series_is_logged_step_by_step(settings: config.Settings) -> None:
+def test_a_series_is_logged_step_by_step(settings: Settings) -> None:
     client = store.connect(settings)
     values = [float(step) for step in range(1200)]  # more than MLflow takes at once
     with mlflow.start_run() as run:
@@ -67,7 +69,7 @@ def test_a_series_is_logged_step_by_step(settings: config.Settings) -> None:
     assert sorted((metric.step, metric.value) for metric in history) == list(enumerate(values))
 
 
-def test_arrays_keep_their_shape_and_type(settings: config.Settings) -> None:
+def test_arrays_keep_their_shape_and_type(settings: Settings) -> None:
     store.connect(settings)
     arrays = {
         "numbers": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
@@ -88,7 +90,7 @@ def test_arrays_keep_their_shape_and_type(settings: config.Settings) -> None:
         np.testing.assert_array_equal(kept, array)
 
 
-def test_large_tables_become_parquet(settings: config.Settings) -> None:
+def test_large_tables_become_parquet(settings: Settings) -> None:
     store.connect(settings)
     large = pd.DataFrame({"number": range(recording.JSON_CELLS), "by": PERSON})
     mixed = large.assign(by=large["number"].astype(object).where(large["number"] > 0, "none"))
@@ -106,20 +108,20 @@ def test_large_tables_become_parquet(settings: config.Settings) -> None:
 
 
 @pytest.fixture
-def hasty(project: Path) -> config.Settings:
-    """Return settings that do not wait for what is logged."""
-    return config.load_settings(overrides=["tracking.asynchronous=true"])
+def hasty(project: Path) -> Session:
+    """Return a session that does not wait for what is logged."""
+    return projects.open_project(overrides=["tracking.asynchronous=true"])
 
 
-def only_run(settings: config.Settings) -> Run:
-    [run] = experiments.find_runs(store.connect(settings), settings, "model-training")
+def only_run(session: Session) -> Run:
+    [run] = experiments.find_runs(session.client, session.settings, "model-training")
     assert isinstance(run, Run)
     return run
 
 
-def test_what_waits_is_sent_even_when_the_stage_fails(hasty: config.Settings) -> None:
+def test_what_waits_is_sent_even_when_the_stage_fails(hasty: Session) -> None:
     def fail() -> None:
-        with experiments.stage_run(hasty, "model-training"):
+        with hasty.stage("model-training"):
             for step in range(500):
                 recording.log_metrics_efficiently({"loss": step / 2}, step=step)
             recording.log_params({"late": 1})
@@ -132,19 +134,19 @@ def test_what_waits_is_sent_even_when_the_stage_fails(hasty: config.Settings) ->
     assert run.data.tags["failure_reason"] == "too late"
     assert run.data.params["late"] == "1"
     assert run.data.params["tracking.asynchronous"] == "True"
-    history = store.connect(hasty).get_metric_history(run.info.run_id, "loss")
+    history = hasty.client.get_metric_history(run.info.run_id, "loss")
     assert sorted((m.step, m.value) for m in history) == [(n, n / 2) for n in range(500)]
 
 
 @pytest.mark.parametrize("calls", [0, 10_000])
 def test_what_did_not_arrive_fails_the_run_as_soon_as_it_is_known(
-    hasty: config.Settings, calls: int
+    hasty: Session, calls: int
 ) -> None:
     logged = 0
 
     def log_twice() -> None:
         nonlocal logged
-        with experiments.stage_run(hasty, "model-training"):
+        with hasty.stage("model-training"):
             recording.log_params({"rows": 1})
             recording.log_params({"rows": 2})
             for logged in range(calls):

@@ -1,20 +1,27 @@
 """Layers win in order; mistakes are named with their place and a remedy."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-import mlflow_practices.config.settings as config
 from mlflow_practices.config import layers
+from mlflow_practices.config.settings import Settings, load_settings
+from my_ml_project.project import PROJECT
+
+import projects
+
+
+def load(environment: str | None = None, overrides: Sequence[str] = ()) -> Settings:
+    return load_settings(PROJECT, environment, overrides)
 
 
 def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2, params: {max_depth: 3}}")
-    assert config.load_settings().training.seed == 42
-    assert config.load_settings("production").training.seed == 2
-    monkeypatch.setenv(f"{layers.PREFIX}TRAINING__SEED", "3")
-    assert config.load_settings("production").training.seed == 3
-    chosen = config.load_settings("production", ["training.seed=4"])
+    assert load().training.seed == 42
+    assert load("production").training.seed == 2
+    monkeypatch.setenv(f"{projects.PREFIX}TRAINING__SEED", "3")
+    assert load("production").training.seed == 3
+    chosen = load("production", ["training.seed=4"])
     assert chosen.training.seed == 4
     assert chosen.training.params == {"n_estimators": 10, "max_depth": 3}  # merged deeply
     assert chosen.origin("training.seed") == "--set"
@@ -24,16 +31,14 @@ def test_layers_win_in_order(project: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_environment_can_be_a_variable(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "configs/production.yaml").write_text("training: {seed: 2}")
-    monkeypatch.setenv(f"{layers.PREFIX}ENV", "production")
-    assert config.load_settings().environment == "production"
-    assert config.load_settings().training.seed == 2
+    monkeypatch.setenv(f"{projects.PREFIX}ENV", "production")
+    assert load().environment == "production"
+    assert load().training.seed == 2
 
 
 def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"{layers.PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
-    chosen = config.load_settings(
-        overrides=["training.params.bootstrap=false data.drop=[price, size]"]
-    )
+    monkeypatch.setenv(f"{projects.PREFIX}TRAINING__PARAMS__MAX_DEPTH", "7")
+    chosen = load(overrides=["training.params.bootstrap=false data.drop=[price, size]"])
     assert chosen.training.params["max_depth"] == 7
     assert chosen.training.params["bootstrap"] is False
     assert chosen.data.drop == ["price", "size"]
@@ -41,10 +46,8 @@ def test_values_keep_their_types(project: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_another_estimator_starts_without_parameters(project: Path) -> None:
     other = "training.estimator=sklearn.linear_model.LogisticRegression"
-    assert config.load_settings(overrides=[other]).training.params == {}
-    assert config.load_settings(overrides=[other, "training.params.C=2"]).training.params == {
-        "C": 2
-    }
+    assert load(overrides=[other]).training.params == {}
+    assert load(overrides=[other, "training.params.C=2"]).training.params == {"C": 2}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
 )
 def test_mistakes_are_explained(project: Path, override: str, words: list[str]) -> None:
     with pytest.raises(layers.SettingsError) as caught:
-        config.load_settings(overrides=[override])
+        load(overrides=[override])
     assert len(str(caught.value).splitlines()) == 1
     for word in words:
         assert word in str(caught.value)
@@ -97,7 +100,7 @@ def test_mistakes_are_explained(project: Path, override: str, words: list[str]) 
 
 def test_every_mistake_is_named_at_once(project: Path) -> None:
     with pytest.raises(layers.SettingsError) as caught:
-        config.load_settings(overrides=["training.sed=7", "data.taget=x"])
+        load(overrides=["training.sed=7", "data.taget=x"])
     assert "training.sed" in str(caught.value)
     assert "data.taget" in str(caught.value)
 
@@ -105,11 +108,11 @@ def test_every_mistake_is_named_at_once(project: Path) -> None:
 def test_a_mistyped_variable_is_not_passed_over(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(f"{layers.PREFIX}TRAINNG__SEED", "7")
+    monkeypatch.setenv(f"{projects.PREFIX}TRAINNG__SEED", "7")
     with pytest.raises(
-        layers.SettingsError, match=f"{layers.PREFIX}TRAINNG__SEED: trainng: unknown key"
+        layers.SettingsError, match=f"{projects.PREFIX}TRAINNG__SEED: trainng: unknown key"
     ):
-        config.load_settings()
+        load()
 
 
 @pytest.mark.parametrize(
@@ -119,27 +122,27 @@ def test_a_mistyped_variable_is_not_passed_over(
 def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
     (project / "configs/base.yaml").write_text(content)
     with pytest.raises(layers.SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
-        config.load_settings()
+        load()
 
 
 def test_an_unknown_environment_lists_those_there_are(project: Path) -> None:
     with pytest.raises(
         layers.SettingsError, match=r"staging.yaml: no such file .*environments here: local"
     ):
-        config.load_settings("staging")
+        load("staging")
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(project: Path) -> None:
     with pytest.raises(layers.SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
-        config.load_settings(overrides=["tracking.uri=https://me:hunter2@example.com"])
+        load(overrides=["tracking.uri=https://me:hunter2@example.com"])
     assert "hunter2" not in str(caught.value)
 
 
 def test_secrets_are_masked(project: Path) -> None:
-    shown = config.load_settings(overrides=["training.params.api_key=hunter2"]).flat()
+    shown = load(overrides=["training.params.api_key=hunter2"]).flat()
     assert shown["training.params.api_key"] == "[REDACTED]"
 
 
 @pytest.mark.parametrize("environment", ["local", "production"])
 def test_this_projects_own_files_are_valid(environment: str) -> None:
-    assert config.load_settings(environment).environment == environment
+    assert load(environment).environment == environment

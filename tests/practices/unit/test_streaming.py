@@ -10,17 +10,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.sections import Data
 from mlflow_practices.data import streaming
 
-DATA = config.Data(raw=Path("table.csv"), target="label")
+DATA = Data(raw=Path("table.csv"), target="label")
 BODY = b"".join(b"%d,x\n" % number for number in range(10_000))
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "ROWS", 4)
+    monkeypatch.setattr(streaming, "ROWS", 4)
 
 
 def read(path: Path, **values: str) -> pd.DataFrame:
@@ -46,7 +45,9 @@ def test_missing_is_what_training_takes_for_missing() -> None:
     others = {"none", "NAN", "Null", "-", "?", "nil", "0", "#n/a", "inf"}
     texts = sorted(streaming.MISSING | others)
     column = pd.read_csv(io.StringIO("\n".join(["a,b", *(f"{text},1" for text in texts)])))["a"]
-    assert {text for text, gap in zip(texts, column.isna(), strict=True) if gap} == streaming.MISSING
+    assert {
+        text for text, gap in zip(texts, column.isna(), strict=True) if gap
+    } == streaming.MISSING
 
 
 def test_parquet_is_passed_on_with_its_types(tmp_path: Path) -> None:
@@ -88,7 +89,7 @@ def test_what_is_corrupt_is_said_with_its_place(
     content: Callable[[], bytes],
     words: str,
 ) -> None:
-    monkeypatch.setattr(chunks, "ROWS", 1000)
+    monkeypatch.setattr(streaming, "ROWS", 1000)
     (tmp_path / name).write_bytes(content())
     with pytest.raises(streaming.ChunkError) as caught:
         list(streaming.read(tmp_path / name, DATA))

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-import mlflow_practices.config.settings as config
 from mlflow_practices import machine
+from mlflow_practices.config.sections import Data, Split
 from mlflow_practices.data import tables
 
 
-def data(**changes: object) -> config.Data:
-    return config.Data.model_validate({"raw": "table.csv", "target": "label", **changes})
+def data(**changes: object) -> Data:
+    return Data.model_validate({"raw": "table.csv", "target": "label", **changes})
 
 
 def write(folder: Path, content: bytes, name: str = "table.csv") -> Path:
@@ -96,10 +95,13 @@ def test_an_unsuitable_target_is_refused(
     ],
 )
 def test_a_missing_column_is_named(changes: dict[str, object], words: str) -> None:
+    def prepare() -> None:
+        table = pd.DataFrame({"a": [1, 2], "label": [0, 1]})
+        tables.require_columns(table, data(**changes))
+        tables.prepare(table, data(**changes), "classification")
+
     with pytest.raises(tables.TableError, match=words):
-        tables.prepare(
-            pd.DataFrame({"a": [1, 2], "label": [0, 1]}), data(**changes), "classification"
-        )
+        prepare()
 
 
 def test_what_cannot_be_learned_from_is_left_out_and_noted() -> None:
@@ -134,8 +136,7 @@ def test_splits_share_out_every_row_once(table: pd.DataFrame, method: str) -> No
 
 def test_the_seed_decides_the_split(table: pd.DataFrame) -> None:
     first, again, other = (
-        tables.split(table, data(split=config.Split(seed=seed).model_dump()))["test"]
-        for seed in (1, 1, 2)
+        tables.split(table, data(split=Split(seed=seed).model_dump()))["test"] for seed in (1, 1, 2)
     )
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
@@ -172,6 +173,6 @@ def test_a_look_at_the_memory_does_not_change_what_is_read(
     expected = tables.read(path, settings)
     monkeypatch.setattr(tables, "SMALL_FILE", 0)
     pd.testing.assert_frame_equal(tables.read(path, settings), expected)
-    monkeypatch.setattr(compute, "available_memory", lambda: 1000)
+    monkeypatch.setattr(machine, "available_memory", lambda: 1000)
     with pytest.raises(tables.TableError, match="leave out rows or columns"):
         tables.read(path, settings)

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.data import hashing, versioning
 from mlflow_practices.tracking import store
 
@@ -79,7 +78,7 @@ def test_verify_names_each_file(tmp_path: Path, table: pd.DataFrame) -> None:
     assert statuses() == ["changed", "ok", "missing", "ok"]
 
 
-def logged(settings: config.Settings, table: pd.DataFrame, **options: Any) -> Run:
+def logged(settings: Settings, table: pd.DataFrame, **options: Any) -> Run:
     client = store.connect(settings)
     with mlflow.start_run() as run:
         versioning.log_data_version(table, "train", source="data/train.parquet", **options)
@@ -87,7 +86,7 @@ def logged(settings: config.Settings, table: pd.DataFrame, **options: Any) -> Ru
 
 
 def test_a_version_is_logged_with_shape_schema_sample_and_source(
-    settings: config.Settings, table: pd.DataFrame
+    settings: Settings, table: pd.DataFrame
 ) -> None:
     run = logged(settings, table.assign(email="ann@example.org"), policies={"customer": "mask"})
     assert run.data.params == {
@@ -112,9 +111,7 @@ def test_a_version_is_logged_with_shape_schema_sample_and_source(
     assert set(sample["email"]) == set(sample["customer"]) == {"[REDACTED]"}
 
 
-def test_a_table_that_code_made_needs_no_source(
-    settings: config.Settings, table: pd.DataFrame
-) -> None:
+def test_a_table_that_code_made_needs_no_source(settings: Settings, table: pd.DataFrame) -> None:
     client = store.connect(settings)
     with mlflow.start_run() as run:
         found = versioning.log_data_version(table, "made")
@@ -125,7 +122,7 @@ def test_a_table_that_code_made_needs_no_source(
     assert entry.dataset.source_type == "code"
 
 
-def test_a_wide_table_keeps_within_the_limits(settings: config.Settings) -> None:
+def test_a_wide_table_keeps_within_the_limits(settings: Settings) -> None:
     names = [f"a_rather_long_name_of_a_column_{number}" for number in range(5000)]
     wide = pd.DataFrame(np.ones((20, 5000)), columns=names)
     run = logged(settings, wide, sample_rows=2)
