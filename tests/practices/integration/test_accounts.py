@@ -6,14 +6,12 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from rich.console import Console
-from servers import Server, mlflow_server
-
-import mlflow_practices.config.settings as config
-from my_ml_project import pipeline
 from mlflow_practices import tracking
 from mlflow_practices.registry import approval, promotion, versions
 from mlflow_practices.tracking import identity, store
+from my_ml_project import pipeline
+from projects import open_project
+from servers import Server, mlflow_server
 
 pytestmark = pytest.mark.skipif("sys.platform == 'win32'", reason="servers.py is for POSIX")
 
@@ -112,10 +110,10 @@ def test_who_trains_cannot_promote(
 ) -> None:
     """On a server with accounts, the rights on the model in production decide."""
     sign_in(monkeypatch, server.login("ann"))
-    settings = config.load_settings(overrides=["approval.four_eyes=true"])
-    version = pipeline.run(settings, Console(quiet=True)).version
+    session = open_project(overrides=["approval.four_eyes=true"])
+    version = pipeline.run(session).version
     with pytest.raises(approval.ApprovalError, match="both are the account ann"):
-        approval.approve_model("example", version.number, "it is mine", settings)
+        approval.approve_model("example", version.number, "it is mine", session)
     with server.administration() as rights:
         client = mlflow.MlflowClient(server.address)
         for phase in tracking.PHASES:
@@ -125,10 +123,11 @@ def test_who_trains_cannot_promote(
         rights.grant_user_permission("ben", "registered_model", "example", "EDIT")
 
     sign_in(monkeypatch, server.login("ben"))
-    record = approval.approve_model("example", version.number, "it is good", settings)
+    session = open_project(overrides=["approval.four_eyes=true"])
+    record = approval.approve_model("example", version.number, "it is good", session)
     assert record.who["account"] == "ben"
-    promoted = promotion.promote(settings, version)  # who made the model in production may edit it
-    assert promotion.history(client, settings)[0].who == "ben"
+    promoted = promotion.promote(session, version)  # who made the model in production may edit it
+    assert promotion.history(client, session.settings)[0].who == "ben"
 
     sign_in(monkeypatch, server.login("ann"))
     with pytest.raises(mlflow.MlflowException) as caught:

@@ -9,35 +9,28 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from servers import Served
-from typer.testing import CliRunner
-
-import my_ml_project.__main__ as cli
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_evaluation as evaluation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
 from mlflow_practices.registry import approval, evidence, overview, promotion, signing, versions
 from mlflow_practices.registry.versions import Version
-from mlflow_practices.tracking import store
-
-run = CliRunner().invoke
+from mlflow_practices.tracking.session import Session
+from my_ml_project import data_preparation, model_evaluation, model_training
+from my_ml_project.model_evaluation import Evaluated
+from projects import open_project, run_command
+from servers import Served
 
 
 @pytest.fixture
-def settings(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[config.Settings]:
-    """Return the settings of a project on a server; afterwards nothing is in production."""
+def session(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """Return a session of a project on a server; afterwards nothing is in production."""
     served.use(monkeypatch)
-    loaded = config.load_settings()
-    yield loaded
-    client = store.connect(loaded)
-    if versions.every(client, "example-production"):
-        client.delete_registered_model("example-production")
+    opened = open_project()
+    yield opened
+    if versions.every(opened.client, "example-production"):
+        opened.client.delete_registered_model("example-production")
 
 
 @pytest.fixture
-def client(settings: config.Settings) -> MlflowClient:
-    return store.connect(settings)
+def client(session: Session) -> MlflowClient:
+    return session.client
 
 
 def another(client: MlflowClient) -> Version:
@@ -61,21 +54,21 @@ def version(client: MlflowClient) -> Version:
 
 
 @pytest.fixture
-def evaluated(settings: config.Settings, version: Version) -> evaluation.Evaluated:
-    return evaluation.run(settings, version)
+def evaluated(session: Session, version: Version) -> Evaluated:
+    return model_evaluation.run(session, version)
 
 
 @pytest.fixture
-def approved(settings: config.Settings, evaluated: evaluation.Evaluated) -> Version:
+def approved(session: Session, evaluated: Evaluated) -> Version:
     version = evaluated.version
-    approval.approve_model(version.name, version.number, "looks right", settings)
+    approval.approve_model(version.name, version.number, "looks right", session)
     return version
 
 
-def reasons(settings: config.Settings, version: Version, *options: str) -> str:
+def reasons(session: Session, version: Version, *options: str) -> str:
     """Return what the command line says against a promotion; it has to refuse."""
     before = versions.holder(MlflowClient(), "example-production", "champion")
-    done = run(cli.app, ["promote", str(version), *options])
+    done = run_command("promote", str(version), *options)
     assert done.exit_code == 1
     assert "cannot be promoted" in done.stderr
     assert versions.holder(MlflowClient(), "example-production", "champion") == before
@@ -83,24 +76,24 @@ def reasons(settings: config.Settings, version: Version, *options: str) -> str:
 
 
 def test_the_whole_road_on_the_command_line(
-    settings: config.Settings, client: MlflowClient, version: Version
+    session: Session, client: MlflowClient, version: Version
 ) -> None:
     name = str(version)
-    said = reasons(settings, version)
+    said = reasons(session, version)
     assert "no finished evaluation" in said
     assert "nobody has approved it" in said
     for command in (
         ["evaluate", "--version", str(version.number)],
         ["approve", name, "--reason", "better than what we have"],
     ):
-        done = run(cli.app, command)
+        done = run_command(*command)
         assert done.exit_code == 0, done.output
-    dry = run(cli.app, ["promote", name, "--dry-run"])
+    dry = run_command("promote", name, "--dry-run")
     assert "would be copied to example-production" in dry.stdout
     assert versions.every(client, "example-production") == []
-    done = run(cli.app, ["promote"])
+    done = run_command("promote")
     assert f"{name} is the champion now, as example-production/1" in done.stdout, done.output
-    again = run(cli.app, ["promote", name])
+    again = run_command("promote", name)
     assert f"{name} is the champion already" in again.stdout, again.output
 
     champion = client.get_model_version_by_alias("example-production", "champion")
@@ -112,12 +105,12 @@ def test_the_whole_road_on_the_command_line(
 
     # The next one is judged beside it, and takes its place.
     second = another(client)
-    done = run(cli.app, ["evaluate", "--version", str(second.number)])
+    done = run_command("evaluate", "--version", str(second.number))
     assert done.exit_code == 0, done.output
     tags = client.get_model_version("example", str(second.number)).tags
     assert tags["verdict"] == "passed"
     for words in (["approve", "--reason", "again"], ["promote"]):
-        done = run(cli.app, [*words, str(second)])
+        done = run_command(*words, str(second))
         assert done.exit_code == 0, done.output
     holders = client.get_registered_model("example-production").aliases
     assert {alias: int(number) for alias, number in holders.items()} == {
@@ -125,7 +118,7 @@ def test_the_whole_road_on_the_command_line(
         "previous": 1,
     }
     new, old = str(second), name
-    events = promotion.history(client, settings)
+    events = promotion.history(client, session.settings)
     assert [(event.action, event.version) for event in events[:4]] == [
         ("promotion", new),
         ("approved", new),
@@ -133,19 +126,19 @@ def test_the_whole_road_on_the_command_line(
         ("approved", old),
     ]
     assert events[0].result == "champion as example-production/2"
-    shown = run(cli.app, ["registry", "history"]).stdout
+    shown = run_command("registry", "history").stdout
     assert all(event.action in shown and event.version in shown for event in events[:4])
     assert events[1].who.startswith("ann@example.com")
-    assert "champion" in run(cli.app, ["registry", "list"]).stdout
+    assert "champion" in run_command("registry", "list").stdout
     rows = [row[:2] for row in overview.rows(client, "example")]
     assert rows[:2] == [["example-production/2", "champion"], ["example-production/1", "previous"]]
     assert rows[2] == [new, "challenger"]
-    shown = run(cli.app, ["registry", "show", new]).stdout
+    shown = run_command("registry", "show", new).stdout
     assert "approved by ann@example.com" in " ".join(shown.split())
     link = {
         link["name"]: link
         for link in json.loads(
-            run(cli.app, ["lineage", "show", "example-production@champion", "--json"]).stdout
+            run_command("lineage", "show", "example-production@champion", "--json").stdout
         )["links"]
     }
     assert link["approval"]["status"] == "ok", link
@@ -153,14 +146,14 @@ def test_the_whole_road_on_the_command_line(
 
 
 def test_a_version_that_failed_a_gate_is_refused(
-    settings: config.Settings, client: MlflowClient, version: Version
+    session: Session, client: MlflowClient, version: Version
 ) -> None:
     strict = "evaluation.gates.metrics={accuracy: {at_least: 1.0}, f1_macro: {at_least: 0.1}}"
-    done = run(cli.app, ["evaluate", "--version", str(version.number), "--set", strict])
+    done = run_command("evaluate", "--version", str(version.number), "--set", strict)
     assert done.exit_code == 1
     assert f"{version} failed 1 of 2 gates" in done.stderr
     assert "accuracy at least" in done.stderr
-    found = evidence.latest_evaluation(client, settings, version)
+    found = evidence.latest_evaluation(client, session.settings, version)
     assert found is not None
     assert found.info.status == "FINISHED"
     assert found.data.tags["verdict"] == "failed"
@@ -169,208 +162,198 @@ def test_a_version_that_failed_a_gate_is_refused(
     assert tags["gate.accuracy_at_least"].startswith("failed")
     assert tags["gate.f1_macro_at_least"].startswith("passed")
     with pytest.raises(approval.ApprovalError, match="failed"):
-        approval.approve_model("example", version.number, "please", settings)
-    said = reasons(settings, version)
+        approval.approve_model("example", version.number, "please", session)
+    said = reasons(session, version)
     assert "failed: accuracy" in said
     assert "nobody has approved it" in said
 
 
-def test_an_approval_needs_an_evaluation_and_a_reason(
-    settings: config.Settings, version: Version
-) -> None:
+def test_an_approval_needs_an_evaluation_and_a_reason(session: Session, version: Version) -> None:
     with pytest.raises(approval.ApprovalError) as caught:
-        approval.approve_model("example", version.number, "  ", settings)
+        approval.approve_model("example", version.number, "  ", session)
     assert "no finished evaluation" in str(caught.value)
     assert "no reason is given" in str(caught.value)
 
 
 def test_a_rejection_wins_until_a_new_approval(
-    settings: config.Settings, client: MlflowClient, approved: Version
+    session: Session, client: MlflowClient, approved: Version
 ) -> None:
-    assert promotion.check(client, settings, approved)[1] == []
-    done = run(cli.app, ["reject", str(approved), "--reason", "bias, ask bob@example.com"])
+    assert promotion.check(client, session.settings, approved)[1] == []
+    done = run_command("reject", str(approved), "--reason", "bias, ask bob@example.com")
     assert done.exit_code == 0, done.output
-    said = reasons(settings, approved)
+    said = reasons(session, approved)
     assert re.search(r"rejected by \S+ .* bias, ask \[REDACTED\]", said)
     assert "@" not in said
     described = str(client.get_model_version("example", str(approved.number)).description)
     assert "**Approval:** rejected by ann@example.com" in described
-    approval.approve_model("example", approved.number, "mended", settings)
-    assert promotion.check(client, settings, approved)[1] == []
+    approval.approve_model("example", approved.number, "mended", session)
+    assert promotion.check(client, session.settings, approved)[1] == []
 
 
 def test_an_approval_expires(
-    settings: config.Settings,
+    session: Session,
     client: MlflowClient,
-    evaluated: evaluation.Evaluated,
+    evaluated: Evaluated,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limited = config.load_settings(overrides=["approval.valid_days=30"])
+    limited = open_project(overrides=["approval.valid_days=30"])
     version = evaluated.version
     record = approval.approve_model("example", version.number, "for now", limited)
     assert record.expires is not None
-    assert promotion.check(client, limited, version)[1] == []
+    assert promotion.check(client, limited.settings, version)[1] == []
     later = datetime.now(UTC) + timedelta(days=31)
     monkeypatch.setattr(approval, "_now", lambda: later)
-    assert f"expired on {record.expires}" in reasons(settings, version)
+    assert f"expired on {record.expires}" in reasons(session, version)
 
 
 def test_an_evaluation_beside_another_champion_is_stale(
-    settings: config.Settings, client: MlflowClient, approved: Version
+    session: Session, client: MlflowClient, approved: Version
 ) -> None:
     other = another(client)
-    evaluation.run(settings, other)
-    approval.approve_model("example", other.number, "quicker", settings)
-    promotion.promote(settings, other)
-    said = reasons(settings, approved)
+    model_evaluation.run(session, other)
+    approval.approve_model("example", other.number, "quicker", session)
+    promotion.promote(session, other)
+    said = reasons(session, approved)
     assert "evaluated beside no champion, now it is example-production/1" in said
     assert f"run `evaluate --version {approved.number}`" in said
 
 
 def test_an_evaluation_on_other_data_is_stale(
-    settings: config.Settings, client: MlflowClient, approved: Version
+    session: Session, client: MlflowClient, approved: Version
 ) -> None:
-    other = config.load_settings(overrides=["data.split.seed=7"])
-    found = preparation.run(other).manifest
+    other = open_project(overrides=["data.split.seed=7"])
+    found = data_preparation.run(other).manifest
     try:
-        assert f"the data {found.version} was prepared since" in reasons(settings, approved)
+        assert f"the data {found.version} was prepared since" in reasons(session, approved)
         # What another environment prepares is no reason.
         client.set_tag(found.run_id, "environment", "elsewhere")
-        assert promotion.check(client, settings, approved)[1] == []
+        assert promotion.check(client, session.settings, approved)[1] == []
     finally:
         client.delete_run(found.run_id)
-        preparation.run(settings)
+        data_preparation.run(session)
 
 
-def test_an_evaluation_by_other_gates_is_stale(
-    settings: config.Settings, approved: Version
-) -> None:
-    said = reasons(settings, approved, "--set", "evaluation.gates.complete_card=true")
+def test_an_evaluation_by_other_gates_is_stale(session: Session, approved: Version) -> None:
+    said = reasons(session, approved, "--set", "evaluation.gates.complete_card=true")
     assert "evaluated by other gates than local has now" in said
 
 
-def test_a_rejected_champion_is_pointed_at(settings: config.Settings, approved: Version) -> None:
-    promotion.promote(settings, approved)
-    done = run(cli.app, ["reject", str(approved), "--reason", "it is biased"])
+def test_a_rejected_champion_is_pointed_at(session: Session, approved: Version) -> None:
+    promotion.promote(session, approved)
+    done = run_command("reject", str(approved), "--reason", "it is biased")
     assert "note: example-production/1 in production is a copy of it" in " ".join(
         done.stdout.split()
     )
 
 
-def test_a_changed_model_file_is_found(
-    settings: config.Settings, served: Served, approved: Version
-) -> None:
+def test_a_changed_model_file_is_found(session: Session, served: Served, approved: Version) -> None:
     [file] = served.artifacts.rglob(f"{approved.model_id}/artifacts/model.skops")
     original = file.read_bytes()
     try:
         file.write_bytes(original[:-1] + bytes([original[-1] ^ 1]))
-        said = reasons(settings, approved)
+        said = reasons(session, approved)
         assert "those evaluated" in said
         assert "approved with the model digest" in said
         file.unlink()
-        said = reasons(settings, approved)
+        said = reasons(session, approved)
         assert "cannot" in said
     finally:
         file.write_bytes(original)
-    assert promotion.explain(settings, approved).startswith(f"{approved} would be copied")
+    assert promotion.explain(session, approved).startswith(f"{approved} would be copied")
 
 
 @pytest.mark.parametrize("key", ["approval", "approved_by", approval.RECORD_TAG])
 def test_a_changed_tag_is_found(
-    settings: config.Settings, client: MlflowClient, approved: Version, key: str
+    session: Session, client: MlflowClient, approved: Version, key: str
 ) -> None:
     number = str(approved.number)
     value = client.get_model_version("example", number).tags[key]
     client.set_model_version_tag("example", number, key, value.replace("a", "b"))
-    assert f"the tag `{key}` is not what the decision" in reasons(settings, approved)
+    assert f"the tag `{key}` is not what the decision" in reasons(session, approved)
     client.delete_model_version_tag("example", number, key)
-    assert f"the tag `{key}` is not what the decision" in reasons(settings, approved)
+    assert f"the tag `{key}` is not what the decision" in reasons(session, approved)
 
 
 def test_a_changed_evaluation_is_found(
-    settings: config.Settings, served: Served, client: MlflowClient, approved: Version
+    session: Session, served: Served, client: MlflowClient, approved: Version
 ) -> None:
-    found = evidence.latest_evaluation(client, settings, approved)
+    found = evidence.latest_evaluation(client, session.settings, approved)
     assert found is not None
     run_id = found.info.run_id
     value = found.data.metrics["test_accuracy"]
     client.log_metric(run_id, "test_accuracy", 1.5)
-    assert "its metric test_accuracy is 1.5" in reasons(settings, approved)
+    assert "its metric test_accuracy is 1.5" in reasons(session, approved)
     client.log_metric(run_id, "test_accuracy", value)
     client.set_tag(run_id, "verdict", "better")
-    assert "its tag `verdict` is not what" in reasons(settings, approved)
+    assert "its tag `verdict` is not what" in reasons(session, approved)
     client.set_tag(run_id, "verdict", found.data.tags["verdict"])
-    assert promotion.check(client, settings, approved)[1] == []
+    assert promotion.check(client, session.settings, approved)[1] == []
 
     [path] = served.artifacts.rglob(f"{run_id}/artifacts/{evidence.VERDICT}")
     verdict = json.loads(path.read_text())
     path.write_text(json.dumps({**verdict, "rows": 10**9}, indent=2))
-    said = reasons(settings, approved)
+    said = reasons(session, approved)
     assert "is not the file that it wrote" in said
     assert "approved with the evaluation digest" in said
     (path.parent / evidence.CARD).unlink()
-    assert "holds no model card" in reasons(settings, approved)
+    assert "holds no model card" in reasons(session, approved)
     path.write_text("{")
-    assert "holds no readable verdict.json" in reasons(settings, approved)
+    assert "holds no readable verdict.json" in reasons(session, approved)
     client.delete_run(run_id)
-    assert "no finished evaluation" in reasons(settings, approved)
+    assert "no finished evaluation" in reasons(session, approved)
 
 
-def test_evaluating_again_asks_for_a_new_approval(
-    settings: config.Settings, approved: Version
-) -> None:
-    evaluation.run(settings, approved)
-    assert "approved with the evaluation run id" in reasons(settings, approved)
+def test_evaluating_again_asks_for_a_new_approval(session: Session, approved: Version) -> None:
+    model_evaluation.run(session, approved)
+    assert "approved with the evaluation run id" in reasons(session, approved)
 
 
-def test_four_eyes(
-    settings: config.Settings, client: MlflowClient, evaluated: evaluation.Evaluated
-) -> None:
-    careful = config.load_settings(overrides=["approval.four_eyes=true"])
+def test_four_eyes(session: Session, client: MlflowClient, evaluated: Evaluated) -> None:
+    careful = open_project(overrides=["approval.four_eyes=true"])
     version, tags = evaluated.version, client.get_run(evaluated.version.run_id).data.tags
     with pytest.raises(approval.ApprovalError, match="who trained it cannot approve it"):
         approval.approve_model("example", version.number, "my own", careful)
-    approval.approve_model("example", version.number, "my own", settings)
+    approval.approve_model("example", version.number, "my own", session)
     option = ["--set", "approval.four_eyes=true"]
-    assert "who trained it cannot approve it" in reasons(settings, version, *option)
+    assert "who trained it cannot approve it" in reasons(session, version, *option)
     mine = {key: value for key, value in tags.items() if key.startswith("author")}
     try:
         for key in mine:
             client.delete_tag(version.run_id, key)
-        assert "does not say who trained" in reasons(settings, version, *option)
+        assert "does not say who trained" in reasons(session, version, *option)
         client.delete_run(version.run_id)
-        assert "was deleted, so nobody knows who trained" in reasons(settings, version, *option)
+        assert "was deleted, so nobody knows who trained" in reasons(session, version, *option)
         client.restore_run(version.run_id)
         client.set_tag(version.run_id, "author_email", "ben@example.com")
         client.set_tag(version.run_id, "author_user", "ben")
-        assert promotion.check(client, careful, version)[1] == []
+        assert promotion.check(client, careful.settings, version)[1] == []
     finally:
         for key, value in mine.items():
             client.set_tag(version.run_id, key, value)
 
 
 def test_signed_approvals(
-    settings: config.Settings,
+    session: Session,
     client: MlflowClient,
     approved: Version,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    approvers = settings.root / approval.APPROVERS
+    approvers = session.settings.root / approval.APPROVERS
     monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "ann.pem"))
-    done = run(cli.app, ["approval", "keygen"])
+    done = run_command("approval", "keygen")
     assert done.exit_code == 0, done.output
     assert "PRIVATE" not in done.output
     line = done.stdout.splitlines()[-1]
     try:
         approvers.write_text(f"{line}\n")
-        assert "is not signed" in reasons(settings, approved)
-        record = approval.approve_model("example", approved.number, "signed now", settings)
+        assert "is not signed" in reasons(session, approved)
+        record = approval.approve_model("example", approved.number, "signed now", session)
         assert record.signature
-        assert promotion.check(client, settings, approved)[1] == []
+        assert promotion.check(client, session.settings, approved)[1] == []
 
         # Who may write everything still cannot forge it: the record and its tag say another thing.
-        assert approval.last(client, settings, approved) == record
+        assert approval.last(client, session.settings, approved) == record
         forged = record.model_copy(update={"why": "forged"})
         experiment = client.get_experiment_by_name("example/model-deployment")
         assert experiment is not None
@@ -378,39 +361,39 @@ def test_signed_approvals(
         client.log_text(newest.info.run_id, forged.model_dump_json(), approval.RECORD)
         number, tag = str(approved.number), json.dumps(forged.model_dump(), sort_keys=True)
         client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
-        assert "signature" in reasons(settings, approved)
+        assert "signature" in reasons(session, approved)
         client.log_text(newest.info.run_id, record.model_dump_json(), approval.RECORD)
         tag = json.dumps(record.model_dump(), sort_keys=True)
         client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
-        assert promotion.check(client, settings, approved)[1] == []
+        assert promotion.check(client, session.settings, approved)[1] == []
 
         # Another key, under her name; and nobody's name under the right key.
         monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "other.pem"))
         signing.keygen(tmp_path / "other.pem")
         with pytest.raises(approval.ApprovalError, match="cannot be approved"):
-            approval.approve_model("example", approved.number, "not mine", settings)
+            approval.approve_model("example", approved.number, "not mine", session)
         approvers.write_text(line.replace("ann", "ben"))
-        assert "configs/approvers.yaml must list a key" in reasons(settings, approved)
+        assert "configs/approvers.yaml must list a key" in reasons(session, approved)
     finally:
         approvers.unlink()
 
 
 def test_the_champion_that_no_longer_fits_is_a_failed_gate(
-    settings: config.Settings, client: MlflowClient, approved: Version
+    session: Session, client: MlflowClient, approved: Version
 ) -> None:
-    promotion.promote(settings, approved)
+    promotion.promote(session, approved)
     margin = "evaluation.gates.metrics={accuracy: {champion_margin: 0.1}}"
-    strict = config.load_settings(overrides=[margin])
-    same = evaluation.run(strict, approved)
+    strict = open_project(overrides=[margin])
+    same = model_evaluation.run(strict, approved)
     assert same.verdict.outcome == "passed"
-    assert same.verdict.metrics["accuracy"].champion == same.metrics["accuracy"]
+    assert same.verdict.metrics["accuracy"].champion == same.verdict.metrics["accuracy"].value
 
-    narrow = config.load_settings(overrides=[margin, "data.drop=[customer, price, seen, size]"])
+    narrow = open_project(overrides=[margin, "data.drop=[customer, price, seen, size]"])
     try:
-        smaller = training.run(narrow, preparation.run(narrow).manifest).version
-        found = evaluation.run(narrow, smaller).verdict
+        smaller = model_training.run(narrow, data_preparation.run(narrow).manifest).version
+        found = model_evaluation.run(narrow, smaller).verdict
     finally:
-        preparation.run(settings)
+        data_preparation.run(session)
     [failed] = found.failed
     assert failed.name == "accuracy against champion"
     assert "size" in failed.reason
@@ -418,7 +401,7 @@ def test_the_champion_that_no_longer_fits_is_a_failed_gate(
 
 
 def test_what_is_not_there_is_said_in_one_line(
-    settings: config.Settings, approved: Version, monkeypatch: pytest.MonkeyPatch
+    session: Session, approved: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in (
         ["promote", "example/4711"],
@@ -426,15 +409,15 @@ def test_what_is_not_there_is_said_in_one_line(
         ["approve", "nothing/1", "--reason", "x"],
         ["registry", "show", "example/4711"],
     ):
-        done = run(cli.app, command)
+        done = run_command(*command)
         assert done.exit_code == 1, command
         assert re.fullmatch(r"error: the model \S+ has no version .*\n", done.stderr), done.stderr
-    done = run(cli.app, ["promote", "example/1", "--set", "project.name=other"])
+    done = run_command("promote", "example/1", "--set", "project.name=other")
     assert "it is a version of example, not of other" in done.stderr
     with monkeypatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         for command in (["promote"], ["approve", "x/1", "--reason", "x"]):
-            done = run(cli.app, command)
+            done = run_command(*command)
             assert done.exit_code == 1
             assert re.fullmatch(r"error: .*no MLflow server answers there.*\n", done.stderr)

@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
-from servers import Served, Server
-
-import mlflow_practices
-import my_ml_project.model_evaluation as evaluation
-import mlflow_practices.config.settings as config
 from mlflow_practices.registry import approval, promotion, versions
 from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking.session import Session
+from my_ml_project import model_evaluation
+from projects import PACKAGE, open_project
+from servers import Served, Server
 
 RACES = int(os.environ.get("TEST_RACES", "10"))
 PRODUCTION = "example-production"
@@ -28,10 +27,10 @@ ALIAS = "/api/2.0/mlflow/registered-models/alias"
 
 
 @pytest.fixture
-def settings(served: Served, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
-    """Return the settings of a project on a server."""
+def session(served: Served, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session of a project on a server."""
     served.use(monkeypatch)
-    return config.load_settings()
+    return open_project()
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def client(served: Served) -> MlflowClient:
     return MlflowClient(served.server.address)
 
 
-def approved(settings: config.Settings, client: MlflowClient) -> Version:
+def approved(session: Session, client: MlflowClient) -> Version:
     """Return a new version, evaluated and approved."""
     first = client.get_model_version("example", "1")
     tags = {key: first.tags[key] for key in ("data_version", "pipeline_id")}
@@ -51,13 +50,13 @@ def approved(settings: config.Settings, client: MlflowClient) -> Version:
         model_id=versions.as_version(first).model_id,
     )
     version = versions.as_version(made)
-    evaluation.run(settings, version)
-    approval.approve_model("example", version.number, "for the race", settings)
+    model_evaluation.run(session, version)
+    approval.approve_model("example", version.number, "for the race", session)
     return version
 
 
-def test_of_two_promotions_one_wins(settings: config.Settings, client: MlflowClient) -> None:
-    runners = [approved(settings, client) for _ in range(2)]
+def test_of_two_promotions_one_wins(session: Session, client: MlflowClient) -> None:
+    runners = [approved(session, client) for _ in range(2)]
     winners = set()
     for _ in range(RACES):
         ready = threading.Barrier(2)
@@ -65,7 +64,7 @@ def test_of_two_promotions_one_wins(settings: config.Settings, client: MlflowCli
         def promote(version: Version, ready: threading.Barrier = ready) -> str:
             ready.wait()
             try:
-                return str(promotion.promote(settings, version).champion)
+                return str(promotion.promote(session, version).champion)
             except promotion.PromotionError as error:
                 return f"refused: {' '.join(str(error).split())}"
 
@@ -80,7 +79,9 @@ def test_of_two_promotions_one_wins(settings: config.Settings, client: MlflowCli
         assert len(versions.every(client, PRODUCTION)) == 1  # the other's copy is gone
         winners.add(winner)
         client.delete_registered_model(PRODUCTION)
-    assert "under way" not in [event.result for event in promotion.history(client, settings)]
+    assert "under way" not in [
+        event.result for event in promotion.history(client, session.settings)
+    ]
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def killing(server: Server, path: str, method: str, after: bool) -> Iterator[str
     ids=["after the copy", "before the alias", "after the alias"],
 )
 def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
-    settings: config.Settings,
+    session: Session,
     client: MlflowClient,
     served: Served,
     path: str,
@@ -148,16 +149,16 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     moved: bool,
 ) -> None:
     if versions.holder(client, PRODUCTION, versions.CHAMPION) is None:
-        promotion.promote(settings, approved(settings, client))
+        promotion.promote(session, approved(session, client))
     old = versions.holder(client, PRODUCTION, versions.CHAMPION)
     assert old is not None
-    new = approved(settings, client)
+    new = approved(session, client)
     with killing(served.server, path, "POST", after) as address:
         done = subprocess.run(
             [
                 sys.executable,
                 "-m",
-                my_ml_project.__name__,
+                PACKAGE,
                 "promote",
                 str(new),
             ],
@@ -180,19 +181,21 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     assert promotion.origin(client, champion) == (new if moved else promotion.origin(client, old))
     [event] = [
         event
-        for event in promotion.history(client, settings)
+        for event in promotion.history(client, session.settings)
         if event.version == str(new) and event.action == "promotion"
     ]
     assert event.result == (
         f"champion as {champion}, interrupted after that" if moved else "under way"
     )
 
-    promoted = promotion.promote(settings, new)
+    promoted = promotion.promote(session, new)
     assert promoted.champion == versions.holder(client, PRODUCTION, versions.CHAMPION)
     assert promotion.origin(client, promoted.champion) == new
     assert versions.holder(client, PRODUCTION, versions.PREVIOUS) == old
     assert bool(promoted.address) != moved  # there was nothing left to do
-    results = [e.result for e in promotion.history(client, settings) if e.version == str(new)]
+    results = [
+        e.result for e in promotion.history(client, session.settings) if e.version == str(new)
+    ]
     if not moved:
         assert results[0] == f"champion as {promoted.champion}"
         assert results[1].startswith("not promoted (killed)")

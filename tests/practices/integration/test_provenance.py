@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rich.console import Console
-from typer.testing import CliRunner
-
-import my_ml_project.__main__ as cli
-import mlflow_practices.config.settings as config
 from mlflow_practices import environment
-from my_ml_project import pipeline
 from mlflow_practices.registry import approval, provenance
-from mlflow_practices.tracking import store
-
-run = CliRunner().invoke
+from my_ml_project import pipeline
+from projects import open_project, run_command
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -33,12 +26,12 @@ def committed(project: Path) -> Path:
     git(project, "init", "--quiet")
     git(project, "add", ".")
     git(project, "commit", "--quiet", "--message", "first")
-    pipeline.run(config.load_settings(), Console(quiet=True))
+    pipeline.run(open_project())
     return project
 
 
 def links(model: str = "example") -> dict[str, provenance.Link]:
-    done = run(cli.app, ["lineage", "show", model, "--json"])
+    done = run_command("lineage", "show", model, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["complete"] == all(link["status"] == "ok" for link in found["links"])
@@ -59,14 +52,13 @@ def test_a_fresh_version_is_traced_to_the_raw_bytes(committed: Path) -> None:
     assert found["raw file"].facts["bytes"] == raw.stat().st_size
     assert links("example/1") == links("example") == links("") == found
 
-    shown = run(cli.app, ["lineage", "show"]).output
+    shown = run_command("lineage", "show").output
     for word in (*statuses, str(found["raw file"].facts["sha256"])):
         assert word in "".join(shown.split()) or word in shown
 
 
 def test_what_changed_and_what_is_gone_is_said(committed: Path) -> None:
-    settings = config.load_settings()
-    client = store.connect(settings)
+    client = open_project().client
     (committed / "data/raw/table.csv").write_text("size\n1\n")
     (committed / environment.RUN_LOCK).write_text("pandas==1.0\n")
     next((committed / "data/processed").glob("*/test.parquet")).unlink()
@@ -95,7 +87,7 @@ def test_what_changed_and_what_is_gone_is_said(committed: Path) -> None:
 
 def test_code_that_was_not_committed_is_said(committed: Path) -> None:
     (committed / "new.py").write_text("")
-    pipeline.run(config.load_settings(), Console(quiet=True))
+    pipeline.run(open_project())
     assert links()["code"].problem.startswith("files differed from the commit")
     assert links("example/1")["code"].status == "ok"
     git(committed, "update-ref", "-d", "HEAD")
@@ -105,17 +97,17 @@ def test_code_that_was_not_committed_is_said(committed: Path) -> None:
 
 
 def test_an_approval_is_part_of_the_chain(committed: Path) -> None:
-    approval.approve_model("example", 1, "it is right")
+    session = open_project()
+    approval.approve_model("example", 1, "it is right", session)
     assert links()["approval"].status == "ok"
     assert links()["approval"].facts["approval"] == "approved"
-    client = store.connect(config.load_settings())
-    client.set_model_version_tag("example", "1", "approved_by", "somebody else")
+    session.client.set_model_version_tag("example", "1", "approved_by", "somebody else")
     assert links()["approval"].status == "changed"
     assert "the tag `approved_by` is not what" in links()["approval"].problem
 
 
 def test_a_model_that_does_not_exist_is_named(project: Path) -> None:
     for name in ("nothing", "nothing@champion", "example/7"):
-        done = run(cli.app, ["lineage", "show", name])
+        done = run_command("lineage", "show", name)
         assert done.exit_code == 1
         assert "has no version" in done.stderr

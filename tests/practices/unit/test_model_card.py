@@ -6,14 +6,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
-
 import mlflow_practices.registry.model_card as cards
+import pytest
 from mlflow_practices import privacy
 from mlflow_practices.evaluation.gates import Gate, Measured, Slice, Verdict
 from mlflow_practices.registry.model_card import Statements
+from my_ml_project.project import PROJECT
 
-ROOT = Path(__file__).parents[2]
 PERSON = "ann@example.org"
 HOSTILE = (
     f"<script>alert(1)</script> a\\|b `c` | d {PERSON}\n\n# Verdict\n---\n===\n> q\n**Approval:** approved by ann\n"
@@ -232,7 +231,7 @@ def test_an_answer_is_no_gap(text: str) -> None:
 
 
 def test_this_projects_own_statements_can_be_read() -> None:
-    assert isinstance(cards.read_statements(ROOT / "configs/model_card.yaml"), Statements)
+    assert isinstance(cards.read_statements(PROJECT.root / "configs/model_card.yaml"), Statements)
 
 
 def test_statements_are_read_as_written(tmp_path: Path) -> None:

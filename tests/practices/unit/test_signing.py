@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
-
 from mlflow_practices.registry import signing
+from my_ml_project.project import PROJECT
 
 RECORD: dict[str, Any] = {
     "who": {"email": "ann@example.com", "user": "ann"},
@@ -183,7 +183,7 @@ def test_a_wrong_list_names_the_file_and_the_entry(
 
 
 def test_the_list_that_ships_names_nobody() -> None:
-    shipped = Path(__file__).parents[2] / "configs/approvers.yaml"
+    shipped = PROJECT.root / "configs/approvers.yaml"
     assert "approval keygen" in shipped.read_text()
     signing.load_approvers(shipped)  # and after the first approver, it can still be read
 

@@ -6,19 +6,16 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 from mlflow import MlflowClient
-from typer.testing import CliRunner
-
-import my_ml_project.__main__ as cli
-import mlflow_practices.config.settings as config
-from mlflow_practices.tracking import store
+from mlflow_practices.tracking.session import Session
+from projects import run_command
 
 GOOD = {"metric_accuracy": "0.91", "metric_f1_macro": "0.9", "data_version": "d1"}
 JUDGED = {"verdict": "failed", "gate.accuracy": "failed: it is: low", "gate.size": "passed: 1 MB"}
 
 
 @pytest.fixture
-def client(settings: config.Settings) -> MlflowClient:
-    return store.connect(settings)
+def client(session: Session) -> MlflowClient:
+    return session.client
 
 
 def register(client: MlflowClient, name: str, tags: dict[str, str], alias: str) -> None:
@@ -28,7 +25,7 @@ def register(client: MlflowClient, name: str, tags: dict[str, str], alias: str) 
 
 
 def summary(*options: str) -> str:
-    done = CliRunner().invoke(cli.app, ["summary", *options])
+    done = run_command("summary", *options)
     assert done.exit_code == 0, done.stderr
     return done.stdout
 
@@ -76,7 +73,7 @@ def test_a_file_that_is_no_champion_is_one_line(
     file = tmp_path / "champion.json"
     if content is not None:
         file.write_text(content)
-    done = CliRunner().invoke(cli.app, ["summary", "--beside", str(file)])
+    done = run_command("summary", "--beside", str(file))
     assert done.exit_code == 1
     assert "champion.json: no champion" in done.stderr
     assert done.stderr.count("\n") == 1
