@@ -1,8 +1,9 @@
 """A digest of a table's content: beside plain XXH3 of the same bytes, and what others do.
 
-The goals: at most twice the plain XXH3, and no copy of the table. The guide's digest is taken of
-a tenth of the rows, its time and memory times ten. All take turns in one process; the memory is
-what a process of its own needs beyond the table's.
+The goals: at most twice the plain XXH3, and no copy of the table. Format 1 is how tables were
+hashed before blocks. The guide's digest is taken of a tenth of the rows, its time and memory times
+ten. All take turns in one process; the memory is what a process of its own needs beyond the
+table's.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def main() -> None:
     with common.workspace() as work:
         project = common.render(work)
         python = common.project_python(project, options.python)
-        command = [python, CHILD, options.rows, options.repeats, common.PACKAGE]
+        command = [python, CHILD, options.rows, options.repeats]
         found = json.loads(common.run(command, project, PYTHONPATH="src"))
         memory = dict.fromkeys(found["table"][0], "")
         if sys.platform == "linux":

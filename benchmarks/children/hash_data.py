@@ -1,4 +1,4 @@
-"""Time digests of a table: `python hash_data.py ROWS REPEATS PACKAGE [CASE]`, prints JSON.
+"""Time digests of a table: `python hash_data.py ROWS REPEATS [CASE]`, prints JSON.
 
 With a case it prints the memory that this one takes beyond the table's, and times nothing.
 """
@@ -7,7 +7,6 @@ With a case it prints the memory that this one takes beyond the table's, and tim
 # mypy: disable-error-code="attr-defined, import-not-found, import-untyped"
 
 import hashlib
-import importlib
 import json
 import sys
 import tempfile
@@ -23,9 +22,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import xxhash
+from mlflow_practices.data import hashing
 
-rows, repeats, package, *chosen = sys.argv[1:]
-hashing = importlib.import_module(f"{package}.data.hashing")
+rows, repeats, *chosen = sys.argv[1:]
+FORMAT_1 = "0" * 32  # a digest that only names its format
 TENTH = 10  # the guide's digest would take a minute and gigabytes
 
 
@@ -81,6 +81,11 @@ part = table.head(len(table) // TENTH)
 CASES: dict[str, tuple[Callable[[], object], int]] = {  # and how much of the work is left out
     "plain XXH3 of the same bytes": (plain, 1),
     "content_hash, XXH3": (lambda: hashing.content_hash(table), 1),
+    "block by block, as on a cluster": (
+        lambda: hashing.combine(map(hashing.block_hash, hashing.blocks(table)), len(table)),
+        1,
+    ),
+    "format 1, which is verified only": (lambda: hashing.matches(table, FORMAT_1), 1),
     "content_hash, SHA-256": (lambda: hashing.content_hash(table, "sha256"), 1),
     "SHA-256 of pandas' hash_pandas_object": (
         lambda: hashlib.sha256(pd.util.hash_pandas_object(table).to_numpy()).hexdigest(),

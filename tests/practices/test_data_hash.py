@@ -2,35 +2,32 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE, Render
-from packaging.requirements import Requirement
 
-PROJECT = TEMPLATE / "{{cookiecutter.project_slug}}"
-HASHING = PROJECT / "src/{{cookiecutter.package_name}}/data/hashing.py"
+PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
+PRACTICES = PROJECT / "src/mlflow_practices"
+FILES = ("__init__.py", "errors.py", "data/__init__.py", "data/hashing.py")  # all that it imports
 PACKAGES = ("numpy", "pandas", "pyarrow", "xxhash")  # all that it needs
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
-# Prints the digests of two tables, made here and read from files: `hash.py HASHING FOLDER`.
+# Prints the digests of two tables, made here and read from files: `hash.py FOLDER`.
 HASH = """
-import importlib.util, json, sys
+import json, sys
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from mlflow_practices.data import hashing
 
-spec = importlib.util.spec_from_file_location("hashing", sys.argv[1])
-hashing = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(hashing)
-folder = Path(sys.argv[2])
+folder = Path(sys.argv[1])
 
 rows = hashing.BLOCK + 7
 count = np.arange(rows)
@@ -77,22 +74,28 @@ rich = pd.DataFrame({
 })
 tables = {"made": plain, "CSV": typed, "Parquet": parquet, "rich": rich, "empty": rich.head(0)}
 digests = {name: hashing.content_hash(table) for name, table in tables.items()}
+digests["blocks"] = hashing.combine(map(hashing.block_hash, hashing.blocks(plain)), len(plain))
 digests["sha256"] = hashing.content_hash(plain, "sha256")
+digests["format 1"] = hashing.matches(plain, "00ec5e3e97089cc95587189483dac375")
 print(json.dumps({"digests": digests, "pandas": pd.__version__, "python": sys.version[:4]}))
 """
 
 
-def digests(uv: Path, python: str, packages: list[str], folder: Path, seed: int) -> dict[str, str]:
+def digests(
+    uv: Path, python: str, packages: list[str], folder: Path, seed: int
+) -> dict[str, object]:
     """Return the digests that an environment of these packages finds."""
-    script, hashing = folder / "hash.py", folder / HASHING.name
+    script = folder / "hash.py"
     script.write_text(HASH, encoding="utf-8")
-    shutil.copy(HASHING, hashing)  # its bytecode must not land in the template
+    for name in FILES:  # a copy: the bytecode must not land in the template
+        (folder / "mlflow_practices" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PRACTICES / name, folder / "mlflow_practices" / name)
     command = [str(uv), "run", "--isolated", "--no-project", "--python", python]
     command += [part for package in packages for part in ("--with", package)]
     dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     done = subprocess.run(
-        [*command, "python", "-W", "ignore", str(script), str(hashing), str(folder)],
+        [*command, "python", "-W", "ignore", str(script), str(folder)],
         cwd=folder,
         env={**environment, "PYTHONHASHSEED": str(seed)},
         capture_output=True,
@@ -110,6 +113,18 @@ def pinned() -> list[str]:
     """Return what the project pins."""
     lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line.startswith(tuple(f"{name}==" for name in PACKAGES))]
+
+
+def oldest() -> list[str]:
+    """Return the lowest versions that the project and its components declare."""
+    lowest = {}
+    for file in (PROJECT / "pyproject.toml", *PRACTICES.rglob("requirements.in")):
+        for name in PACKAGES:
+            pattern = rf"^\W*{name}>=([0-9.]+)"
+            for version in re.findall(pattern, file.read_text(encoding="utf-8"), re.MULTILINE):
+                lowest[name] = f"{name}=={version}"
+    assert set(lowest) == set(PACKAGES)
+    return list(lowest.values())
 
 
 def found(uv: Path, version: str) -> str | None:
@@ -131,33 +146,33 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(uv: Path, files: Path) -> dict[str, str]:
+def expected(uv: Path, files: Path) -> dict[str, object]:
     """Return the digests that the pinned packages find."""
     return digests(uv, sys.executable, pinned(), files, seed=0)
 
 
-def test_one_table_has_one_hash_from_any_file(expected: dict[str, str]) -> None:
-    assert expected["made"] == expected["CSV"] == expected["Parquet"]
-    assert len(set(expected.values())) == 4
+def test_one_table_has_one_hash_from_any_file(expected: dict[str, object]) -> None:
+    assert expected["made"] == expected["CSV"] == expected["Parquet"] == expected["blocks"]
+    assert len({expected[name] for name in ("made", "rich", "empty", "sha256")}) == 4
+
+
+def test_a_digest_of_the_first_format_is_verified(expected: dict[str, object]) -> None:
+    assert expected["format 1"] is True
 
 
 def test_the_oldest_packages_find_the_same(
-    uv: Path, files: Path, expected: dict[str, str], render: Render
+    uv: Path, files: Path, expected: dict[str, object]
 ) -> None:
-    project = tomllib.loads((render() / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    ranges = [Requirement(text) for text in project["dependencies"]]
-    oldest = [str(each).replace(">=", "==") for each in ranges if each.name in PACKAGES]
-    assert len(oldest) == len(PACKAGES)
-    assert digests(uv, sys.executable, oldest, files, seed=1) == expected
+    assert digests(uv, sys.executable, oldest(), files, seed=1) == expected
 
 
-def test_pandas_2_finds_the_same(uv: Path, files: Path, expected: dict[str, str]) -> None:
+def test_pandas_2_finds_the_same(uv: Path, files: Path, expected: dict[str, object]) -> None:
     packages = [package for package in pinned() if not package.startswith("pandas==")]
     assert digests(uv, sys.executable, [*packages, "pandas==2.3.*"], files, seed=2) == expected
 
 
 def test_every_python_on_this_machine_finds_the_same(
-    uv: Path, files: Path, expected: dict[str, str]
+    uv: Path, files: Path, expected: dict[str, object]
 ) -> None:
     pythons = {version: python for version in PYTHONS if (python := found(uv, version))}
     assert pythons
