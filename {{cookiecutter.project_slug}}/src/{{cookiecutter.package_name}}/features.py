@@ -50,16 +50,16 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: pd.DataFrame) -> np.ndarray:
         """Return an array of shape (rows, 4 x columns)."""
-        return self.transform_arrays([X[name].to_numpy("datetime64[ns]") for name in X.columns])
+        return self.transform_arrays([X[name].to_numpy("datetime64[us]") for name in X.columns])
 
     def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
         """Return the same for arrays of shape (rows,); with it, serving needs no data frame."""
         parts: list[np.ndarray] = []
-        for dates in columns:
+        for dates in (column.astype("datetime64[us]") for column in columns):
             days = dates.astype("datetime64[D]").astype(np.int64)
             months = dates.astype("datetime64[M]").astype(np.int64)
             weekday = (days + 3) % 7  # 1970 began on a Thursday
-            made = (months // 12 + 1970, months % 12 + 1, weekday, dates.view(np.int64) / 86_400e9)
+            made = (months // 12 + 1970, months % 12 + 1, weekday, dates.view(np.int64) / 86_400e6)
             parts += [np.where(np.isnat(dates), np.nan, part) for part in made]
         return np.column_stack(parts)
 
