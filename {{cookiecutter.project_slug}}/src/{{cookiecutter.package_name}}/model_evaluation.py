@@ -67,7 +67,7 @@ def run(session: Session, version: Version) -> Evaluated:
             verdict.as_dict(),
         )
         log_metrics_efficiently(verdict.figures(), dataset=test.dataset, model_id=version.model_id)
-        images = log_performance(test.y, predictions)
+        images = log_performance(test.y, predictions, verdict)
         images |= log_importance(candidate.model, test, settings)
         log_card(session, version, manifest, verdict, statements, images, stage.run_id)
         track_data_lineage(

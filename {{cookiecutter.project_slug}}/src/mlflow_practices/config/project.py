@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.base import TransformerMixin
 
-    from ..evaluation.metrics import Metric
+    from .metrics import Metric
     from .sections import Section
     from .settings import Settings
 
@@ -30,7 +30,7 @@ class Project:
         read: returns the raw table.
         clean: returns the table with fewer rows or a mended target, its columns as they were.
         build: returns an unfitted scikit-learn transformer for the features ``X``.
-        metrics: metrics of the project's own, by name.
+        metrics: metrics of the project's own, by name; see `Metric`.
         settings: sections of the project's own; each has a ``section_name``.
     """
 

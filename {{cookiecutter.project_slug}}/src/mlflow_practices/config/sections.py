@@ -8,19 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from .. import privacy
 
-METRICS = {
-    "classification": (
-        "accuracy",
-        "balanced_accuracy",
-        "precision_macro",
-        "recall_macro",
-        "f1_macro",
-        "log_loss",
-        "roc_auc",
-    ),
-    "regression": ("rmse", "mae", "r2"),
-}
-
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, nothing changes afterwards.

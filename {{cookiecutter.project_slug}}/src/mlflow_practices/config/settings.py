@@ -15,10 +15,10 @@ from pydantic_core.core_schema import ValidationInfo
 
 from .. import components, privacy
 from . import layers as layering
+from . import metrics
 from .layers import SettingsError
 from .project import Project
 from .sections import (
-    METRICS,
     Approval,
     Data,
     Evaluation,
@@ -68,7 +68,7 @@ class Settings(BaseModel):
     def _gates_name_metrics(self, info: ValidationInfo) -> Self:
         own = (info.context or {}).get("metrics", {})
         known = (
-            *METRICS[self.problem_type],
+            *metrics.METRICS[self.problem_type],
             *(name for name, metric in own.items() if metric.problem_type == self.problem_type),
         )
         gates = self.evaluation.gates
@@ -145,8 +145,10 @@ def load_settings(
         overrides: texts of one or more ``dotted.key=value``, the values in YAML.
 
     Raises:
-        SettingsError: something is wrong with a file, a variable or an override.
+        SettingsError: something is wrong with a file, a variable, an override or an own metric.
     """
+    if wrong := metrics.mistakes(project.metrics):
+        raise SettingsError("\n".join(f"metrics.py: {line}" for line in wrong))
     prefix = layering.prefix(project.package)
     root = Path(os.environ.get(f"{prefix}ROOT") or project.root).absolute()
     environment = environment or os.environ.get(f"{prefix}ENV") or DEFAULT_ENVIRONMENT
@@ -176,6 +178,11 @@ def load_settings(
     settings._environment, settings._root, settings._origins = environment, root, origins
     settings._sections, settings._overrides = made, tuple(overrides)
     privacy.configure(settings.privacy.fields, settings.privacy.keep)
+    for name in filter(privacy.is_sensitive, project.metrics):
+        raise SettingsError(
+            f"metrics.py: {name}: by its name it holds personal data or a secret, which is never "
+            "written; rename it"
+        )
     return settings
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from numbers import Real
 from types import MappingProxyType
@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from .. import privacy
+from ..config.metrics import Metric
 from ..config.sections import Gates, MetricGate, SliceGate
 from ..errors import PracticeError, listed
-from . import intervals
+from . import intervals, own_metrics
 from .intervals import Resampled
-from .metrics import LOWER_IS_BETTER, Encoded, Metric, Predictions, encode
+from .metrics import Encoded, Predictions, encode
 
 FEW_VALUES = 10  # of numbers or dates; with more, slices are quarters of the rows
 MAX_VALUES = 50  # of a column; the rows of rarer ones are a slice together
@@ -39,6 +40,7 @@ class Measured:
     high: float
     baseline: float | None = None
     champion: float | None = None
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What evaluation found; ``no-champion`` is passed with nothing to be compared with."""
+    """What evaluation found; ``no-champion`` is passed with nothing to be compared with.
+
+    ``undefined`` says which of the project's own metrics these rows do not define, and why.
+    """
 
     outcome: Outcome
     gates: Sequence[Gate]
@@ -73,6 +78,7 @@ class Verdict:
     rows: int
     latency_ms: float
     size_mb: float
+    undefined: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Gate]:
@@ -142,18 +148,27 @@ def judge(
         size_mb: of the model's files.
         card_gaps: fields of the model card that are empty.
         seed: of the bootstrap.
-        metrics: of the project's own.
+        metrics: of the project's own; those of the other problem type are left out.
     """
     rows = encode(y, candidate)
-    ours = intervals.resample(rows, gates.resamples, seed)
-    dummy = intervals.measure(encode(y, baseline))
-    theirs: Resampled | str | None = (
-        intervals.resample(encode(y, champion), gates.resamples, seed)
-        if isinstance(champion, Predictions)
-        else champion
+
+    def on_slices(name: str, codes: np.ndarray) -> np.ndarray:
+        if name in metrics:
+            return own_metrics.by_slice(y, candidate, metrics[name], codes)
+        return intervals.by_slice(rows, codes, name)
+
+    def resample(rows: Encoded, predictions: Predictions) -> Resampled:
+        own = own_metrics.resample(y, predictions, metrics, gates.resamples, seed)
+        return intervals.resample(rows, gates.resamples, seed) | own
+
+    ours = resample(rows, candidate)
+    points, undefined = own_metrics.measure(y, baseline, metrics)
+    dummy = Resampled(intervals.measure(encode(y, baseline)) | points, {}, undefined=undefined)
+    theirs = (
+        resample(encode(y, champion), champion) if isinstance(champion, Predictions) else champion
     )
     known = theirs.points if isinstance(theirs, Resampled) else {}
-    slices = _slices(gates.slices, X, rows) if gates.slices.metric in ours.points else []
+    slices = _slices(gates.slices, X, ours, on_slices)
     judged = [
         *(
             gate
@@ -171,7 +186,11 @@ def judge(
         gates=judged,
         metrics={
             name: Measured(
-                value, *ours.interval(name, gates.confidence), dummy.get(name), known.get(name)
+                value,
+                *ours.interval(name, gates.confidence),
+                dummy.points.get(name),
+                known.get(name),
+                ours.higher_is_better[name],
             )
             for name, value in ours.points.items()
         },
@@ -179,19 +198,34 @@ def judge(
         rows=len(y),
         latency_ms=float(latency_ms),
         size_mb=float(size_mb),
+        undefined=_all_undefined(model=ours, baseline=dummy, champion=theirs),
     )
+
+
+def _all_undefined(**models: Resampled | str | None) -> dict[str, str]:
+    return {
+        name if who == "model" else f"{name} of the {who}": reason
+        for who, found in models.items()
+        if isinstance(found, Resampled)
+        for name, reason in found.undefined.items()
+    }
+
+
+def _undefined(name: str, found: Resampled) -> str:
+    reason = found.undefined.get(name)
+    return f"{name} is not defined on these test rows{f': {reason}' if reason else ''}"
 
 
 def _metric(
     name: str,
     wanted: MetricGate,
     ours: Resampled,
-    dummy: Mapping[str, float],
+    dummy: Resampled,
     theirs: Resampled | str | None,
     confidence: float,
 ) -> Iterator[Gate]:
     value = ours.points.get(name)
-    undefined = f"{name} is not defined on these test rows"
+    undefined = _undefined(name, ours)
     for words, limit in _limits(wanted):
         gate = f"{name} {words}"
         if value is None:
@@ -203,12 +237,13 @@ def _metric(
         yield Gate(gate, passed, value, limit, f"{figures}, {words} {_text(limit)} wanted")
     if (least := wanted.beats_baseline_by) is not None:
         gate = f"{name} against baseline"
-        if value is None or name not in dummy:
-            reason = undefined if value is None else f"the baseline's {undefined}"
+        if value is None or name not in dummy.points:
+            reason = undefined if value is None else f"the baseline's {_undefined(name, dummy)}"
             yield Gate(gate, False, None, least, reason)
         else:
-            gain = (value - dummy[name]) * (-1 if name in LOWER_IS_BETTER else 1)
-            figures = f"{name} {_text(value)} is {_apart(gain, 'baseline', dummy[name])}"
+            other = dummy.points[name]
+            gain = (value - other) * (1 if ours.higher_is_better[name] else -1)
+            figures = f"{name} {_text(value)} is {_apart(gain, 'baseline', other)}"
             passed = _keeps(gain, "at least", least)
             yield Gate(gate, passed, gain, least, f"{figures}, at least {_text(least)} wanted")
     if (margin := wanted.champion_margin) is not None and theirs is not None:
@@ -216,7 +251,7 @@ def _metric(
         if isinstance(theirs, str):
             yield Gate(gate, False, None, 0 - margin, f"the champion cannot be judged: {theirs}")
         elif value is None or name not in theirs.points:
-            reason = undefined if value is None else f"the champion's {undefined}"
+            reason = undefined if value is None else f"the champion's {_undefined(name, theirs)}"
             yield Gate(gate, False, None, 0 - margin, reason)
         else:
             gain, low, high = ours.lead(theirs, name, confidence)
@@ -226,19 +261,26 @@ def _metric(
             yield Gate(gate, passed, low, 0 - margin, f"{reason} wanted")
 
 
-def _slices(gate: SliceGate, X: pd.DataFrame, rows: Encoded) -> list[Slice]:
-    """Return all slices, the worst first."""
+def _slices(
+    gate: SliceGate,
+    X: pd.DataFrame,
+    ours: Resampled,
+    on_slices: Callable[[str, np.ndarray], np.ndarray],
+) -> list[Slice]:
+    """Return all slices, the worst first; none of a metric that is not defined on all rows."""
+    if gate.metric is None or gate.metric not in ours.points:
+        return []
     found = []
     for column in gate.columns:
         if column in X:
             codes, names = _cut(X[column])
-            values = intervals.by_slice(rows, codes, str(gate.metric))
+            values = on_slices(gate.metric, codes)
             counts = np.bincount(codes)
             found += [
                 Slice(column, names[code], int(counts[code]), float(values[code]))
                 for code in np.flatnonzero(counts)
             ]
-    sign = -1 if gate.metric in LOWER_IS_BETTER else 1
+    sign = 1 if ours.higher_is_better[gate.metric] else -1
     return sorted(found, key=lambda each: (np.isfinite(each.metric), sign * each.metric))
 
 
@@ -272,8 +314,7 @@ def _worst_slice(
         there = f"there are {', '.join(map(str, X.columns[:20]))}{more}"
         yield Gate("slices", False, None, limit, f"no column {', '.join(absent)}; {there}")
     elif gate.metric not in ours.points:
-        reason = f"{gate.metric} is not defined on these test rows"
-        yield Gate("slices", False, None, limit, reason)
+        yield Gate("slices", False, None, limit, _undefined(str(gate.metric), ours))
     elif limits:
         judged = [each for each in slices if each.rows >= gate.min_rows]
         bad = [each for each in judged if not all(_keeps(each.metric, *one) for one in limits)]

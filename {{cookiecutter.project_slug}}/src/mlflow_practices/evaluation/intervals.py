@@ -1,18 +1,22 @@
 """Bootstrap intervals of metrics, at a cost that does not grow with rows x resamples.
 
-Every metric is a function of sums over rows. Rows are dealt at random into groups, and the groups
+Every built-in metric is a function of sums over rows. Rows are dealt at random into groups, and the groups
 are resampled (Efron and Tibshirani, An Introduction to the Bootstrap, 1993): a product of matrices
 gives the sums of all resamples. With the same seed, models are resampled alike, in pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .metrics import LOWER_IS_BETTER, Encoded
+from ..config.metrics import HIGHER_IS_BETTER
+
+if TYPE_CHECKING:
+    from .metrics import Encoded
 
 GROUPS = 2000  # with fewer rows, each is a group
 CHUNK = 64  # resamples at a time, which bounds the memory
@@ -22,10 +26,28 @@ Sums = dict[str, np.ndarray]  # shape (groups, 1) or (groups, classes) each
 
 @dataclass(frozen=True)
 class Resampled:
-    """The metrics that the rows define, and the values of each on all resamples."""
+    """The metrics that the rows define, and the values of each on all resamples.
+
+    Attributes:
+        points: the metrics of all rows.
+        replicates: the values on resamples, shape (resamples,), NaN where one does not define it.
+        higher_is_better: of each metric.
+        undefined: why an own metric is not defined on these rows.
+    """
 
     points: Mapping[str, float]
     replicates: Mapping[str, np.ndarray]
+    higher_is_better: Mapping[str, bool] = field(default_factory=lambda: HIGHER_IS_BETTER)
+    undefined: Mapping[str, str] = field(default_factory=dict)
+
+    def __or__(self, other: Resampled) -> Resampled:
+        """Return the metrics of both."""
+        return Resampled(
+            {**self.points, **other.points},
+            {**self.replicates, **other.replicates},
+            {**self.higher_is_better, **other.higher_is_better},
+            {**self.undefined, **other.undefined},
+        )
 
     def interval(self, metric: str, confidence: float) -> tuple[float, float]:
         """Return the percentile interval of a metric."""
@@ -33,7 +55,7 @@ class Resampled:
 
     def lead(self, other: Resampled, metric: str, confidence: float) -> tuple[float, float, float]:
         """Return by how much this is better than the other, and the interval of that."""
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        sign = 1 if self.higher_is_better[metric] else -1
         point = sign * (self.points[metric] - other.points[metric])
         replicates = sign * (self.replicates[metric] - other.replicates[metric])
         return (point, *_percentiles(replicates, confidence))
@@ -45,20 +67,32 @@ def resample(model: Encoded, resamples: int, seed: int = 0) -> Resampled:
     The metrics are those of `metrics.measure`, on a resample that lacks a class the mean over
     the others. ROC AUC varies as the mean of its placement values does (DeLong et al., 1988).
     """
-    random = np.random.default_rng(seed)
-    rows = len(model.true)
-    count = min(rows, GROUPS)
-    sums = _sums(model, random.permutation(rows) % count)
+    groups, draws = deal(len(model.true), resamples, seed)
+    sums = _sums(model, groups)
     chunks = []
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
-        drawn = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+    for drawn in draws:
+        size, count = drawn.shape
+        cells = drawn + count * np.arange(size)[:, None]
+        weights = np.bincount(cells.ravel(), minlength=size * count).reshape(size, count)
         chunks.append(_metrics({name: weights @ part for name, part in sums.items()}))
     points = _points(sums)
     return Resampled(
         points, {name: np.concatenate([chunk[name] for chunk in chunks]) for name in points}
     )
+
+
+def deal(rows: int, resamples: int, seed: int) -> tuple[np.ndarray, Iterator[np.ndarray]]:
+    """Deal rows into groups, and draw groups for each resample.
+
+    Returns:
+        The group of each row, shape (rows,), and the groups that are drawn, a chunk of resamples
+        at a time, shape (resamples, groups).
+    """
+    random = np.random.default_rng(seed)
+    count = min(rows, GROUPS)
+    groups = random.permutation(rows) % count
+    sizes = (min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK))
+    return groups, (random.integers(count, size=(size, count)) for size in sizes)
 
 
 def measure(model: Encoded) -> dict[str, float]:

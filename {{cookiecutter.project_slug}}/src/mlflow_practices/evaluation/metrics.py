@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,16 +13,17 @@ from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from ..config.metrics import Metric as Metric  # noqa: PLC0414  for the projects
 from ..data import versioning
 from ..data.splits import LoggedSplit
 from ..data.versioning import Manifest
 from ..tracking import recording
+from . import own_metrics
 
 if TYPE_CHECKING:
     from ..config.project import Project
     from ..config.settings import Settings
 
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
 WARM_UP, TIMED = 3, 30  # predictions of one row
 
 
@@ -32,25 +32,6 @@ def baseline(problem_type: str) -> DummyClassifier | DummyRegressor:
     return (
         DummyClassifier(strategy="prior") if problem_type == "classification" else DummyRegressor()
     )
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of a project's own.
-
-    Attributes:
-        function: takes what was true and what was predicted, shape (rows,) each, and returns a
-            number; with ``needs_probabilities``, it takes probabilities of shape (rows, classes)
-            in place of what was predicted, of shape (rows,) for the second of two classes.
-        problem_type: which models it is of.
-        needs_probabilities: whether it is computed of probabilities.
-        higher_is_better: which way is better.
-    """
-
-    function: Callable[..., float]
-    problem_type: Literal["classification", "regression"]
-    needs_probabilities: bool = False
-    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -164,8 +145,14 @@ def predict_baseline(manifest: Manifest, X: pd.DataFrame, settings: Settings) ->
 def log_validation_metrics(
     model: Any, validation: LoggedSplit, model_id: str, project: Project
 ) -> dict[str, float]:
-    """Log the metrics of a model on the validation split, tied to both, and return them."""
-    metrics = measure(validation.y, predict(model, validation.X))
+    """Log the metrics of a model on the validation split, tied to both, and return them.
+
+    An own metric that these rows do not define is named in a tag of the run, with the reason.
+    """
+    predictions = predict(model, validation.X)
+    own, undefined = own_metrics.measure(validation.y, predictions, project.metrics)
+    own_metrics.log_undefined(undefined)
+    metrics = {**measure(validation.y, predictions), **own}
     recording.log_metrics_efficiently(
         {f"{validation.name}_{name}": value for name, value in metrics.items()},
         dataset=validation.dataset,

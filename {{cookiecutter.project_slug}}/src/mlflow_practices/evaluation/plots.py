@@ -24,6 +24,7 @@ from sklearn.metrics import (
 from ..config.settings import Settings
 from ..data.splits import LoggedSplit
 from ..tracking import recording
+from .gates import Verdict
 from .metrics import Predictions
 
 MAX_CURVES = 10  # classes, the most frequent ones
@@ -46,12 +47,37 @@ def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
     return {kind: _prediction_error(y, predictions.values, kind) for kind in kinds}
 
 
-def log_performance(y: pd.Series, predictions: Predictions) -> dict[str, bytes]:
-    """Log the plots that suit the predictions, and return the images by name."""
+def log_performance(y: pd.Series, predictions: Predictions, verdict: Verdict) -> dict[str, bytes]:
+    """Log the metrics' plot and those that suit the predictions; return the images by name."""
+    figures = {"metrics": metrics(verdict)} if verdict.metrics else {}
     return {
         name: recording.log_figure(figure, f"plots/{name}.png")
-        for name, figure in performance(y, predictions).items()
+        for name, figure in {**figures, **performance(y, predictions)}.items()
     }
+
+
+def metrics(verdict: Verdict) -> Figure:
+    """Return each metric with its interval, beside baseline and champion, on a scale of its own."""
+    count = len(verdict.metrics)
+    figure, rows = plt.subplots(
+        count, figsize=(7, 1 + 0.6 * count), squeeze=False, layout="constrained"
+    )
+    for axes, (name, found) in zip(rows[:, 0], verdict.metrics.items(), strict=True):
+        axes.hlines(0, found.low, found.high, "C0", linewidth=3, alpha=0.5, label="interval")
+        axes.plot(found.value, 0, "oC0", label="model")
+        for other, mark in (("baseline", "xC7"), ("champion", "dC1")):
+            if (value := getattr(found, other)) is not None:
+                axes.plot(value, 0, mark, label=other)
+        better = "more" if found.higher_is_better else "less"
+        axes.set_yticks([0], [f"{name}\n({better} is better)"], fontsize="small")
+        axes.margins(y=0.5)
+    shown = {
+        label: handle
+        for axes in rows[:, 0]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
+    return figure
 
 
 def log_importance(model: Any, split: LoggedSplit, settings: Settings) -> dict[str, bytes]:

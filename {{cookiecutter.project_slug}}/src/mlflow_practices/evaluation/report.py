@@ -21,5 +21,7 @@ def print_report(session: Session, name: str, verdict: Verdict) -> None:
         shown = ["" if value is None else f"{value:.4g}" for value in values]
         table.add_row(metric, f"{found.value:.4g}", interval, *shown)
     session.console.print(table)
+    for metric, reason in verdict.undefined.items():
+        say(session, f"note: {metric} is not defined on these rows: {reason}")
     passed = len(verdict.gates) - len(verdict.failed)
     say(session, f"verdict: {verdict.outcome}, {passed} of {len(verdict.gates)} gates passed")

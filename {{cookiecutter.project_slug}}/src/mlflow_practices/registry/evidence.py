@@ -17,6 +17,7 @@ from ..config.sections import Gates
 from ..config.settings import Settings
 from ..data.hashing import file_hash
 from ..errors import PracticeError
+from ..evaluation.own_metrics import log_undefined
 from ..tracking import experiments, recording
 from . import versions
 from .versions import Version
@@ -104,6 +105,7 @@ def log_verdict(
     )
     found = _sha256(written)
     recording.set_tags({DIGEST: found, "verdict": verdict["outcome"]})
+    log_undefined(verdict["undefined"])
     return found
 
 

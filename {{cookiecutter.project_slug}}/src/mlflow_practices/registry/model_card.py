@@ -258,7 +258,9 @@ def _metrics(verdict: Verdict, confidence: float) -> str:
         for name, found in verdict.metrics.items()
     ]
     cost = f"a row takes {_figure(verdict.latency_ms)} ms, the files {_figure(verdict.size_mb)} MB"
-    return f"{table(head, rows)}\n\n{verdict.rows:,} test rows; {cost}."
+    undefined = {f"{name} is not defined": reason for name, reason in verdict.undefined.items()}
+    parts = [table(head, rows), f"{verdict.rows:,} test rows; {cost}.", facts(undefined)]
+    return "\n\n".join(part for part in parts if part)
 
 
 def _slices(verdict: Verdict, metric: str) -> str:
