@@ -17,28 +17,26 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import projects
 import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from servers import START, Served, Serving, wait_until
 
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
-from mlflow_practices.config import layers
+import projects
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.deployment import canary
+from mlflow_practices.deployment.endpoint import Endpoint, Figures
 from mlflow_practices.registry import evidence, overview, promotion, versions
 from mlflow_practices.registry.versions import Version
-from mlflow_practices.deployment.endpoint import Endpoint, Figures
+from projects import PACKAGE, PREFIX, ROOT, open_project
 
 PRODUCTION = "canaries-production"
 ROW = {"size": 50.0, "count": 3.0, "colour": "red", "active": True}
 ROWS = [{**ROW, "size": float(size)} for size in range(20, 81, 5)]
 QUICK = {
-    f"{layers.PREFIX}SERVING__POLL_SECONDS": "0.1",
-    f"{layers.PREFIX}SERVING__DRAIN_SECONDS": "1",
+    f"{PREFIX}SERVING__POLL_SECONDS": "0.1",
+    f"{PREFIX}SERVING__DRAIN_SECONDS": "1",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 # Of the champion and of versions that may be its canary.
@@ -67,12 +65,12 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory, empty_store
 
 
 @pytest.fixture(scope="module")
-def settings(folder: Path, served: Served) -> Iterator[config.Settings]:
+def settings(folder: Path, served: Served) -> Iterator[Settings]:
     """Return that project's settings, and make it the one of this process."""
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
-        patch.setenv(layers.ROOT, str(folder))
-        yield config.load_settings()
+        patch.setenv(ROOT, str(folder))
+        yield open_project().settings
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +79,11 @@ def client(served: Served) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
-def made(settings: config.Settings, client: MlflowClient) -> dict[str, Version]:
+def made(settings: Settings, client: MlflowClient) -> dict[str, Version]:
     """Return a trained version of each kind; the first was promoted."""
     found = {}
     for kind, overrides in KINDS.items():
-        changed = config.load_settings(overrides=overrides)
-        found[kind] = training.run(changed, preparation.run(changed).manifest).version
+        found[kind] = projects.train(open_project(overrides=overrides))
     copy = promotion.copy_version(
         client, found["champion"], PRODUCTION, digest(found["champion"]), {}
     )
@@ -108,7 +105,7 @@ def server(folder: Path, made: dict[str, Version], variables: dict[str, str]) ->
 
 
 @pytest.fixture(autouse=True)
-def _no_canary(client: MlflowClient, settings: config.Settings, made: object) -> Iterator[None]:
+def _no_canary(client: MlflowClient, settings: Settings, made: object) -> Iterator[None]:
     yield
     canary.end(client, settings)
 
@@ -120,7 +117,7 @@ def digest(version: Version) -> str:
 
 def start(
     client: MlflowClient,
-    settings: config.Settings,
+    settings: Settings,
     version: Version,
     share: float = 0.5,
     seconds: float = 600,
@@ -171,7 +168,7 @@ def split(address: str, champion: str, candidate: Version, made: dict[str, Versi
 
 
 def test_a_canary_answers_its_share_and_is_counted_apart(
-    server: Serving, client: MlflowClient, settings: config.Settings, made: dict[str, Version]
+    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     endpoint, champion = Endpoint(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["opposite"], 0.1)
@@ -193,7 +190,7 @@ def test_a_canary_answers_its_share_and_is_counted_apart(
     [shown] = [row for row in rows if row[0] == str(candidate)]
     assert shown[1] == "canary"
     assert shown[4] == f"copy of {made['opposite']}"
-    assert promotion.standing(client, settings, made["champion"]) is not None
+    assert promotion.find_champion_copy(client, settings, made["champion"]) is not None
     for _ in range(2):
         canary.end(client, settings)
     assert [f"{PRODUCTION}/{one.version}" for one in versions.every(client, PRODUCTION)] == [
@@ -207,7 +204,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
     folder: Path,
     served: Served,
     client: MlflowClient,
-    settings: config.Settings,
+    settings: Settings,
     made: dict[str, Version],
     variables: dict[str, str],
 ) -> None:
@@ -234,7 +231,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
 
 
 def test_what_a_canary_refuses_is_answered_by_the_champion(
-    server: Serving, client: MlflowClient, settings: config.Settings, made: dict[str, Version]
+    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     endpoint, champion = Endpoint(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["lacking"])
@@ -256,7 +253,7 @@ def test_what_a_canary_refuses_is_answered_by_the_champion(
 
 
 def test_a_canary_that_cannot_be_taken_up_is_said_and_costs_no_request(
-    server: Serving, client: MlflowClient, settings: config.Settings, made: dict[str, Version]
+    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     champion = f"{PRODUCTION}/1"
     with pytest.raises(canary.CanaryError, match=r"above 0 and at most 0\.5, not 0\.6"):
@@ -279,18 +276,18 @@ def test_a_canary_that_cannot_be_taken_up_is_said_and_costs_no_request(
 def test_a_pinned_server_has_no_canary_and_ends_with_its_parent(
     folder: Path,
     client: MlflowClient,
-    settings: config.Settings,
+    settings: Settings,
     made: dict[str, Version],
     variables: dict[str, str],
     workers: str,
     loaded: bool,
 ) -> None:
     start(client, settings, made["opposite"])
-    command = [sys.executable, "-m", str(layers.__package__), "serve", "--port", "0"]
+    command = [sys.executable, "-m", PACKAGE, "serve", "--port", "0"]
     command += ["--model", f"models:/{PRODUCTION}/1", "--workers", workers]
     starter = subprocess.Popen(
         [sys.executable, "-c", PARENT, *command],
-        env={**os.environ, **variables, layers.ROOT: str(folder)},
+        env={**os.environ, **variables, ROOT: str(folder)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

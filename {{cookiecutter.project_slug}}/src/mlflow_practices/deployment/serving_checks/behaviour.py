@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError, model_validator
 from ...config.sections import Section
 from ...errors import PracticeError
 
-
 PLACE = "configs/behaviour.yaml"
 Row = dict[str, Any]
 

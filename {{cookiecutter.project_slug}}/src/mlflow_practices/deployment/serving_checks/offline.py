@@ -85,7 +85,9 @@ def _rows(service: Service, data_version: str) -> tuple[pd.DataFrame, str]:
     except versioning.VersionError:
         return as_table(service.example, service.input_schema), "the model's example"
     rows = features(test, manifest.target)
-    _, reasons = service.input_schema.sift(rows, typed=True)  # such as a category that training lacked
+    _, reasons = service.input_schema.sift(
+        rows, typed=True
+    )  # such as a category that training lacked
     fit = rows[reasons == ""]
     most = min(MOST_ROWS, max(1, MOST_CELLS // len(fit.columns)))
     return fit.head(most).reset_index(drop=True), "the test split (rows that fit, from 0)"

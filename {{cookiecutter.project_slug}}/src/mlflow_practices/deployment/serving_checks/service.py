@@ -166,9 +166,7 @@ def records(table: pd.DataFrame) -> Rows:
 
 def as_table(rows: Rows, schema: InputSchema) -> pd.DataFrame:
     """Return rows of JSON as a table with the types of training."""
-    return schema.frame(
-        schema.read({name: [row[name] for row in rows] for name in schema.names})
-    )
+    return schema.frame(schema.read({name: [row[name] for row in rows] for name in schema.names}))
 
 
 def _parquet(rows: pd.DataFrame) -> bytes:

@@ -7,7 +7,6 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 from ...serving.protocol import CSV, JSON, PARQUET
 from ...serving.settings import ServingSettings
-
 from .service import FORMS, Rows, Service, as_json, as_table, fail, require
 
 SECRET = "zq3f9"  # a value that must not come back
