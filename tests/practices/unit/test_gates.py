@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-
-import mlflow_practices.config.settings as config
-from mlflow_practices.model import estimators
+from mlflow_practices.config.metrics import METRICS
+from mlflow_practices.config.sections import Gates
 from mlflow_practices.evaluation import gates
+from mlflow_practices.evaluation.metrics import Predictions, baseline, latency, predict
 
 ROWS = 200
 ANY = {"beats_baseline_by": 0.0, "champion_margin": 0.02}
@@ -32,28 +32,27 @@ def y() -> pd.Series:
     return pd.Series(np.tile(["high", "low"], ROWS // 2))
 
 
-def right(y: pd.Series, wrong: int, first: int = 0) -> estimators.Predictions:
+def right(y: pd.Series, wrong: int, first: int = 0) -> Predictions:
     """Return predictions of which ``wrong`` are not right, from row ``first`` on."""
     values = y.to_numpy(dtype=object, copy=True)
     some = slice(first, first + wrong)
     values[some] = np.where(values[some] == "high", "low", "high")
     sure = np.where(values == "high", 0.9, 0.1)
-    return estimators.Predictions(values, pd.DataFrame({"high": sure, "low": 1 - sure}), True)
+    return Predictions(values, pd.DataFrame({"high": sure, "low": 1 - sure}), True)
 
 
 def judge(
     X: pd.DataFrame,
     y: pd.Series,
     demands: dict[str, Any],
-    candidate: estimators.Predictions,
-    champion: estimators.Predictions | str | None = None,
+    candidate: Predictions,
+    champion: Predictions | str | None = None,
     **facts: Any,
 ) -> gates.Verdict:
-    dummy = estimators.baseline("regression" if y.dtype == float else "classification").fit(X, y)
-    limits = config.Gates.model_validate({"resamples": 300, **demands})
+    dummy = baseline("regression" if y.dtype == float else "classification").fit(X, y)
+    limits = Gates.model_validate({"resamples": 300, **demands})
     given = {"latency_ms": 5.0, "size_mb": 2.0, **facts}
-    baseline = estimators.predict(dummy, X)
-    return gates.judge(limits, X, y, candidate, baseline, champion, **given)
+    return gates.judge(limits, X, y, candidate, predict(dummy, X), champion, **given)
 
 
 def gate(verdict: gates.Verdict, name: str) -> gates.Gate:
@@ -65,7 +64,7 @@ def test_without_gates_everything_passes(X: pd.DataFrame, y: pd.Series) -> None:
     verdict = judge(X, y, {}, right(y, 20))
     assert verdict.outcome == "no-champion"
     assert verdict.gates == []
-    assert tuple(verdict.metrics) == config.METRICS["classification"]
+    assert list(verdict.metrics) == list(METRICS["classification"])
     accuracy = verdict.metrics["accuracy"]
     assert accuracy.value == 0.9
     assert accuracy.low < 0.9 < accuracy.high
@@ -100,9 +99,7 @@ def test_limits_of_a_metric(
 def test_of_an_error_less_is_better(X: pd.DataFrame) -> None:
     random = np.random.default_rng(0)
     y = pd.Series(random.normal(0, 2, ROWS))
-    good, bad = (
-        estimators.Predictions(y + random.normal(0, noise, ROWS), None, False) for noise in (0.5, 1)
-    )
+    good, bad = (Predictions(y + random.normal(0, noise, ROWS), None, False) for noise in (0.5, 1))
     demands = {"metrics": {"rmse": {"beats_baseline_by": 1, "champion_margin": 0}}}
     better = judge(X, y, demands, good, bad)
     assert better.outcome == "passed"
@@ -148,7 +145,7 @@ def test_a_champion_with_other_classes_is_compared_by_what_both_define(
 ) -> None:
     champion = right(y, 30)
     assert champion.chances is not None
-    wider = estimators.Predictions(champion.values, champion.chances.assign(medium=0.0), True)
+    wider = Predictions(champion.values, champion.chances.assign(medium=0.0), True)
     demands = {"metrics": {name: {"champion_margin": 0.1} for name in ("accuracy", "log_loss")}}
     verdict = judge(X, y, demands, right(y, 20), wider)
     assert gate(verdict, "accuracy against champion").passed
@@ -157,7 +154,7 @@ def test_a_champion_with_other_classes_is_compared_by_what_both_define(
 
 
 def test_what_is_not_defined_does_not_pass(X: pd.DataFrame, y: pd.Series) -> None:
-    labels_only = estimators.Predictions(right(y, 5).values, None, True)
+    labels_only = Predictions(right(y, 5).values, None, True)
     limits = {"at_least": 0.5, "beats_baseline_by": 0.0, "champion_margin": 1.0}
     slices = {"columns": ["colour"], "metric": "log_loss", "at_most": 9.0}
     demands = {"metrics": {"roc_auc": limits}, "slices": slices}
@@ -166,7 +163,7 @@ def test_what_is_not_defined_does_not_pass(X: pd.DataFrame, y: pd.Series) -> Non
     assert {each.value for each in verdict.failed} == {None}
     assert verdict.failed[0].reason == "roc_auc is not defined on these test rows"
     numbers = pd.Series(np.arange(float(ROWS)))
-    broken = estimators.Predictions(np.r_[np.nan, numbers[1:]], None, False)
+    broken = Predictions(np.r_[np.nan, numbers[1:]], None, False)
     demands = {"metrics": {"rmse": {"at_most": 1e9}, "r2": {"at_least": -9}}}
     assert len(judge(X, numbers, demands, broken).failed) == 2
 
@@ -175,7 +172,7 @@ def test_the_worst_slice_is_named(X: pd.DataFrame, y: pd.Series) -> None:
     values = right(y, 0).values
     red = X["colour"].eq("red").to_numpy()
     values[np.flatnonzero(red)[:10]] = "low"  # y is "high" where the colour is red
-    candidate = estimators.Predictions(values, None, True)
+    candidate = Predictions(values, None, True)
     slices = {"columns": ["size", "colour", "seen"], "metric": "accuracy", "at_least": 0.85}
     verdict = judge(X, y, {"slices": slices}, candidate)
     (found,) = verdict.gates
@@ -198,7 +195,7 @@ def test_the_worst_slice_is_named(X: pd.DataFrame, y: pd.Series) -> None:
 def test_slices_of_an_error(X: pd.DataFrame) -> None:
     y = pd.Series(np.zeros(ROWS))
     off = X["colour"].map({"red": 3.0, "green": 1.0}).fillna(2.0)
-    candidate = estimators.Predictions(off.to_numpy(), None, False)
+    candidate = Predictions(off.to_numpy(), None, False)
     slices = {"columns": ["colour"], "metric": "mae", "at_most": 2.5}
     (found,) = judge(X, y, {"slices": slices}, candidate).failed
     assert "mae 3 where colour is red" in found.reason
@@ -254,5 +251,5 @@ def test_a_verdict_survives_json(X: pd.DataFrame, y: pd.Series) -> None:
 
 
 def test_latency_is_in_milliseconds(X: pd.DataFrame, y: pd.Series) -> None:
-    model = estimators.baseline("classification").fit(X, y)
-    assert 0 < estimators.latency(model, X) < 100
+    model = baseline("classification").fit(X, y)
+    assert 0 < latency(model, X) < 100

@@ -3,18 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import metrics
-
-import mlflow_practices.config.settings as config
+from mlflow_practices.config.metrics import METRICS
 from mlflow_practices.evaluation import intervals
-from mlflow_practices.model import estimators
+from mlflow_practices.evaluation.metrics import Encoded, Predictions, encode, measure
+from sklearn import metrics
 
 LABELS = np.array(["ant", "bee", "cow", "dog", "emu"], dtype=object)
 
 
 def classified(
     random: np.random.Generator, rows: int, classes: int, skill: float = 0.3, ties: bool = False
-) -> tuple[pd.Series, estimators.Predictions]:
+) -> tuple[pd.Series, Predictions]:
     codes = np.r_[np.arange(classes), random.integers(classes, size=rows - classes)]
     chances = random.dirichlet(np.ones(classes), rows)
     chances[np.arange(rows), codes] += skill
@@ -26,11 +25,11 @@ def classified(
     labels = LABELS[:classes]
     frame = pd.DataFrame(chances, columns=labels)
     values = labels[chances.argmax(axis=1)]
-    return pd.Series(labels[codes]), estimators.Predictions(values, frame, True)
+    return pd.Series(labels[codes]), Predictions(values, frame, True)
 
 
-def numbers(y: np.ndarray, predicted: np.ndarray) -> estimators.Encoded:
-    return estimators.encode(pd.Series(y), estimators.Predictions(predicted, None, False))
+def numbers(y: np.ndarray, predicted: np.ndarray) -> Encoded:
+    return encode(pd.Series(y), Predictions(predicted, None, False))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -38,9 +37,9 @@ def numbers(y: np.ndarray, predicted: np.ndarray) -> estimators.Encoded:
 @pytest.mark.parametrize("rows", [7, 400, 5000])
 def test_sums_give_the_metrics_of_labels(rows: int, classes: int, ties: bool) -> None:
     y, predictions = classified(np.random.default_rng(rows), rows, classes, ties=ties)
-    expected = estimators.measure(y, predictions)
-    found = intervals.measure(estimators.encode(y, predictions))
-    assert tuple(found) == tuple(expected) == config.METRICS["classification"]
+    expected = measure(y, predictions)
+    found = intervals.measure(encode(y, predictions))
+    assert list(found) == list(expected) == list(METRICS["classification"])
     assert found == pytest.approx(expected, abs=1e-9)
     values, chances = predictions.values, predictions.chances
     assert chances is not None
@@ -61,7 +60,7 @@ def test_absent_classes_count_as_in_scikit_learn(seed: int) -> None:
     random = np.random.default_rng(seed)
     y = pd.Series(random.choice(LABELS[:3], 12))
     values = random.choice(LABELS[1:], 12)
-    predictions = estimators.Predictions(values, None, True)
+    predictions = Predictions(values, None, True)
     expected = {
         "accuracy": metrics.accuracy_score(y, values),
         "balanced_accuracy": metrics.balanced_accuracy_score(y, values),
@@ -69,8 +68,8 @@ def test_absent_classes_count_as_in_scikit_learn(seed: int) -> None:
     for name in ("precision", "recall", "f1"):
         score = getattr(metrics, f"{name}_score")
         expected[f"{name}_macro"] = score(y, values, average="macro", zero_division=0)
-    assert estimators.measure(y, predictions) == pytest.approx(expected, abs=1e-12)
-    found = intervals.measure(estimators.encode(y, predictions))
+    assert measure(y, predictions) == pytest.approx(expected, abs=1e-12)
+    found = intervals.measure(encode(y, predictions))
     assert found == pytest.approx(expected, abs=1e-9)
 
 
@@ -79,7 +78,7 @@ def test_labels_may_be_of_any_type(labels: list[object]) -> None:
     y = pd.Series([labels[0], labels[1], labels[1]])
     chances = pd.DataFrame([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]], columns=labels)
     values = np.array([labels[0], labels[1], labels[0]])
-    found = estimators.measure(y, estimators.Predictions(values, chances, True))
+    found = measure(y, Predictions(values, chances, True))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["roc_auc"] == 1
 
@@ -89,10 +88,10 @@ def test_labels_may_be_of_any_type(labels: list[object]) -> None:
 def test_sums_give_the_metrics_of_numbers(rows: int, offset: float) -> None:
     random = np.random.default_rng(rows)
     y = pd.Series(random.normal(offset, 1, rows))
-    predictions = estimators.Predictions(y + random.normal(0, 1, rows), None, False)
-    expected = estimators.measure(y, predictions)
-    found = intervals.measure(estimators.encode(y, predictions))
-    assert tuple(found) == tuple(expected) == config.METRICS["regression"]
+    predictions = Predictions(y + random.normal(0, 1, rows), None, False)
+    expected = measure(y, predictions)
+    found = intervals.measure(encode(y, predictions))
+    assert list(found) == list(expected) == list(METRICS["regression"])
     assert found == pytest.approx(expected, rel=1e-9)
 
 
@@ -110,24 +109,22 @@ def test_what_is_not_a_number_defines_no_metric(bad: float) -> None:
     assert chances is not None
     chances.iloc[3, 0] = bad
     for found in (
-        estimators.measure(y, predictions),
-        intervals.measure(estimators.encode(y, predictions)),
+        measure(y, predictions),
+        intervals.measure(encode(y, predictions)),
     ):
         assert "accuracy" in found
         assert not {"log_loss", "roc_auc"} & set(found)
     rows = pd.Series([1.0, 2, 3])
-    broken = estimators.Predictions(np.array([1, bad, 3]), None, False)
-    assert estimators.measure(rows, broken) == {}
-    assert intervals.measure(estimators.encode(rows, broken)) == {}
+    broken = Predictions(np.array([1, bad, 3]), None, False)
+    assert measure(rows, broken) == {}
+    assert intervals.measure(encode(rows, broken)) == {}
 
 
-def labelled(
-    y: np.ndarray, values: np.ndarray, chances: pd.DataFrame | None = None
-) -> estimators.Encoded:
-    return estimators.encode(pd.Series(y), estimators.Predictions(values, chances, True))
+def labelled(y: np.ndarray, values: np.ndarray, chances: pd.DataFrame | None = None) -> Encoded:
+    return encode(pd.Series(y), Predictions(values, chances, True))
 
 
-def two_models(metric: str, random: np.random.Generator, rows: int) -> list[estimators.Encoded]:
+def two_models(metric: str, random: np.random.Generator, rows: int) -> list[Encoded]:
     """Return two models whose metrics differ by what `LEADS` says; their errors are related."""
     first, second, common = random.normal(size=(3, rows))
     noise = [0.8 * own + 0.6 * common for own in (first, second)]
@@ -155,7 +152,7 @@ LEADS = {"rmse": 0.2, "accuracy": 0.1, "log_loss": 0.0, "roc_auc": 0.0}
 def test_intervals_hold_the_truth_as_often_as_they_promise(
     metric: str, rows: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "GROUPS", groups)
+    monkeypatch.setattr(intervals, "GROUPS", groups)
     random = np.random.default_rng(2)
     held = 0
     for seed in range(300):
@@ -171,11 +168,11 @@ def test_rows_in_groups_give_the_interval_of_rows_by_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     y, predictions = classified(np.random.default_rng(0), 20_000, 3)
-    rows = estimators.encode(y, predictions)
+    rows = encode(y, predictions)
     grouped = intervals.resample(rows, 400)
-    monkeypatch.setattr(bootstrap, "GROUPS", 20_000)
+    monkeypatch.setattr(intervals, "GROUPS", 20_000)
     single = intervals.resample(rows, 400)
-    for name in config.METRICS["classification"]:
+    for name in METRICS["classification"]:
         widths = [np.diff(each.interval(name, 0.95)).item() for each in (grouped, single)]
         assert widths[0] == pytest.approx(widths[1], rel=0.25)
         assert grouped.points[name] == pytest.approx(single.points[name], abs=1e-9)
@@ -190,7 +187,7 @@ def test_the_interval_of_roc_auc_is_that_of_an_ordinary_bootstrap() -> None:
     areas = [
         metrics.roc_auc_score(y.iloc[rows], chances.iloc[rows], multi_class="ovr") for rows in drawn
     ]
-    found = intervals.resample(estimators.encode(y, predictions), 1000)
+    found = intervals.resample(encode(y, predictions), 1000)
     low, high = np.quantile(areas, [0.025, 0.975])
     assert found.interval("roc_auc", 0.95) == pytest.approx((low, high), abs=0.01)
 
@@ -222,14 +219,14 @@ def test_a_lower_error_is_a_lead() -> None:
 def test_every_slice_has_the_metric_of_its_rows() -> None:
     random = np.random.default_rng(0)
     y, predictions = classified(random, 500, 5)
-    rows, codes = estimators.encode(y, predictions), random.integers(4, size=500)
+    rows, codes = encode(y, predictions), random.integers(4, size=500)
     chances = predictions.chances
     assert chances is not None
-    for name in config.METRICS["classification"][:-1]:
+    for name in list(METRICS["classification"])[:-1]:
         for code, value in enumerate(intervals.by_slice(rows, codes, name)):
             inside = codes == code
-            here = estimators.Predictions(predictions.values[inside], chances[inside], True)
-            expected = estimators.measure(y[inside], here)
+            here = Predictions(predictions.values[inside], chances[inside], True)
+            expected = measure(y[inside], here)
             assert value == pytest.approx(expected[name], abs=1e-9)
     with pytest.raises(KeyError, match="roc_auc"):
         intervals.by_slice(rows, codes, "roc_auc")

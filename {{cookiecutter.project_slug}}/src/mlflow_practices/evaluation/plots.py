@@ -68,7 +68,7 @@ def metrics(verdict: Verdict) -> Figure:
         for other, mark in (("baseline", "xC7"), ("champion", "dC1")):
             if (value := getattr(found, other)) is not None:
                 axes.plot(value, 0, mark, label=other)
-        better = "more" if found.higher_is_better else "less"
+        better = "higher" if found.higher_is_better else "lower"
         axes.set_yticks([0], [f"{name}\n({better} is better)"], fontsize="small")
         axes.margins(y=0.5)
     shown = {
