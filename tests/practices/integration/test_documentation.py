@@ -7,14 +7,13 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from sklearn.dummy import DummyClassifier
-
-import mlflow_practices.config.settings as config
-from mlflow_practices.evaluation import gates
+from mlflow_practices.config.settings import Settings
 from mlflow_practices.data import versioning
+from mlflow_practices.evaluation import gates
 from mlflow_practices.registry import model_card, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking import documentation, recording, store
+from sklearn.dummy import DummyClassifier
 
 NOTE = documentation.DESCRIPTION
 LONG_AGO = "2020-01-01T00:00:00Z"
@@ -23,7 +22,7 @@ CARD = "# A card\n\nof ann@example.org"
 
 
 @pytest.fixture
-def client(settings: config.Settings) -> MlflowClient:
+def client(settings: Settings) -> MlflowClient:
     return store.connect(settings)
 
 
@@ -50,10 +49,10 @@ def version(client: MlflowClient) -> Version:
             pip_requirements=["scikit-learn>=1"],
         )
         tags = {"data_version": "abc", "pipeline_id": "p1"}
-        return versions.register_challenger(model, "example", tags)
+        return versions.register_challenger(client, model, "example", tags)
 
 
-def collect(client: MlflowClient, settings: config.Settings, version: Version) -> str:
+def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
     """Return the Markdown of the version's card."""
     measured = {"accuracy": gates.Measured(0.5, 0.4, 0.6)}
     subject = model_card.collect(
@@ -173,7 +172,7 @@ def test_any_change_is_dated(
 
 
 def test_a_card_tells_what_mlflow_knows(
-    client: MlflowClient, settings: config.Settings, version: Version
+    client: MlflowClient, settings: Settings, version: Version
 ) -> None:
     card = collect(client, settings, version)
     upstream = client.get_run(version.run_id).data.tags["upstream_run_id"]
@@ -201,7 +200,7 @@ def test_a_card_tells_what_mlflow_knows(
 
 
 def test_a_card_of_deleted_runs_says_so(
-    client: MlflowClient, settings: config.Settings, version: Version
+    client: MlflowClient, settings: Settings, version: Version
 ) -> None:
     upstream = client.get_run(version.run_id).data.tags["upstream_run_id"]
     client.delete_run(upstream)

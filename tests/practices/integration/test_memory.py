@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import mlflow_practices.config.settings as config
+import projects
 
 # In a process of its own, since it limits its own memory. Each case is what it may take beyond
 # what it holds already, in MiB, and the size above which the file is looked at first.
@@ -17,14 +17,14 @@ CHILD = """
 import json, resource, sys
 from pathlib import Path
 from typer.testing import CliRunner
-import PACKAGE.__main__ as cli
-from PACKAGE.data import tables
+from mlflow_practices.data import tables
+from PACKAGE.__main__ import command_line
 
 def prepare(allowed, small_file):
     tables.SMALL_FILE = small_file
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + allowed * 2**20, resource.RLIM_INFINITY))
-    done = CliRunner().invoke(cli.app, ["prepare"])
+    done = CliRunner().invoke(command_line.app, ["prepare"])
     manifest = Path("data/processed/manifest.json").read_text()
     print(json.dumps([done.exit_code, done.stderr, json.loads(manifest)["version"]]))
 
@@ -42,7 +42,7 @@ def test_preparation_within_a_limit(project: Path) -> None:
     rows = rows.assign(label=random.choice(["a", "b"], len(rows)), customer=1, price=1.5)
     header, _, body = rows.to_csv(index=False).partition("\n")
     (project / "large.csv").write_text(f"{header}\n{body * 40}")
-    command = [sys.executable, "-c", CHILD.replace("PACKAGE", str(config.__package__))]
+    command = [sys.executable, "-c", CHILD.replace("PACKAGE", projects.PACKAGE)]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     small, met_while_reading, foreseen, enough = map(json.loads, done.stdout.splitlines())

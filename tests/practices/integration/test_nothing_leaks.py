@@ -11,11 +11,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from typer.testing import CliRunner
+from mlflow_practices.data.cleaning import protect_and_clean
+from mlflow_practices.data.source import read_raw
+from mlflow_practices.privacy import PrivacyError
+from mlflow_practices.tracking.session import Session
 
-import my_ml_project.__main__ as cli
-import my_ml_project.data_preparation as preparation
-import mlflow_practices.config.settings as config
+import projects
 
 KEY = "5d1f0c3b" * 8
 NAMES = ["Wilhelmina Quackenbush", "Bartholomew Zzyzx", "Persephone Okonkwo-Vance"]
@@ -114,6 +115,11 @@ def contents(path: Path) -> Iterator[bytes]:
             yield from (archive.read(name) for name in archive.namelist())
 
 
+def patients(session: Session) -> pd.Series:
+    """Return a column that is pseudonymised, as preparation writes it."""
+    return protect_and_clean(read_raw(session), session).table["patient"]
+
+
 def leaks(content: bytes) -> list[str]:
     """Return what of the planted data stands in ``content``, in any case."""
     text = content.lower()
@@ -129,13 +135,13 @@ def test_personal_data_and_secrets_are_written_nowhere(
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "DEBUG")
     monkeypatch.chdir(planted)
-    command = [sys.executable, "-m", str(config.__package__), "run"]
+    command = [sys.executable, "-m", projects.PACKAGE, "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     printed = [done.stdout + done.stderr]
 
     def run(*arguments: str, code: int = 0) -> None:
-        done = CliRunner().invoke(cli.app, arguments)
+        done = projects.run_command(*arguments)
         assert done.exit_code == code, done.output
         printed.append(done.output)
 
@@ -183,14 +189,14 @@ def test_personal_data_and_secrets_are_written_nowhere(
 def test_the_same_person_keeps_the_same_pseudonym(
     planted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.load_settings()
+    session = projects.open_project()
     monkeypatch.delenv("PSEUDONYM_KEY", raising=False)
-    with pytest.raises(Exception, match="PSEUDONYM_KEY"):
-        preparation.load(settings)
+    with pytest.raises(PrivacyError, match="PSEUDONYM_KEY"):
+        patients(session)
     monkeypatch.setenv("PSEUDONYM_KEY", KEY)
-    first, second = (preparation.load(settings).protected["patient"] for _ in range(2))
+    first, second = (patients(session) for _ in range(2))
     assert first.equals(second)
     assert first.nunique() == 3
     assert not set(first) & set(PATIENTS)
     monkeypatch.setenv("PSEUDONYM_KEY", KEY[::-1])
-    assert not set(preparation.load(settings).protected["patient"]) & set(first)
+    assert not set(patients(session)) & set(first)

@@ -10,37 +10,37 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
-from rich.console import Console
-
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_evaluation as evaluation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
-from my_ml_project import pipeline
 from mlflow_practices import tracking
 from mlflow_practices.data import versioning
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking import experiments, identity, store
+from mlflow_practices.tracking.session import Session
+from my_ml_project import data_preparation, model_evaluation, model_training, pipeline
+from my_ml_project.model_evaluation import Evaluated
+
+import projects
 
 REGRESSION = ["problem_type=regression data.target=price data.drop=[label, customer]"]
 
 
-def runs(settings: config.Settings, phase: str) -> list[Run]:
-    client = store.connect(settings)
-    found = client.get_experiment_by_name(f"example/{phase}")
-    return client.search_runs([found.experiment_id]) if found else []
+def runs(session: Session, phase: str) -> list[Run]:
+    found = session.client.get_experiment_by_name(f"example/{phase}")
+    return session.client.search_runs([found.experiment_id]) if found else []
+
+
+def measured(evaluated: Evaluated) -> dict[str, float]:
+    return {name: found.value for name, found in evaluated.verdict.metrics.items()}
 
 
 @pytest.mark.parametrize("overrides", [[], REGRESSION], ids=["classification", "regression"])
 def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: list[str]) -> None:
     if overrides:
         overrides = [*overrides, "training.estimator=sklearn.ensemble.RandomForestRegressor"]
-    settings = config.load_settings(overrides=overrides)
-    evaluated = pipeline.run(settings, Console(quiet=True))
+    session = projects.open_project(overrides=overrides)
+    evaluated = pipeline.run(session)
 
     [prepared], [trained], [measured] = (
-        runs(settings, phase)
-        for phase in ("data-preparation", "model-training", "model-evaluation")
+        runs(session, phase) for phase in ("data-preparation", "model-training", "model-evaluation")
     )
     for run in (prepared, trained, measured):
         assert run.info.status == "FINISHED"
@@ -76,7 +76,9 @@ def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: l
         if overrides
         else {"confusion_matrix", "roc", "precision_recall", "calibration"}
     )
-    assert plots == {f"plots/{name}.png" for name in {*expected, "permutation_importance"}}
+    assert plots == {
+        f"plots/{name}.png" for name in {*expected, "metrics", "permutation_importance"}
+    }
 
     model = mlflow.pyfunc.load_model(evaluated.version.uri)
     example = model.input_example
@@ -88,19 +90,19 @@ def test_the_pipeline_leaves_an_evaluated_challenger(project: Path, overrides: l
 
 
 def test_without_sample_rows_no_row_is_stored(project: Path) -> None:
-    settings = config.load_settings(overrides=["privacy.sample_rows=0"])
-    trained = training.run(settings, preparation.run(settings).manifest)
-    assert mlflow.pyfunc.load_model(trained.version.uri).input_example is None
+    version = projects.train(projects.open_project(overrides=["privacy.sample_rows=0"]))
+    assert mlflow.pyfunc.load_model(version.uri).input_example is None
     stored = [path.name for path in (project / "mlruns").rglob("*") if path.is_file()]
     assert "train_schema.json" in stored
     assert not [name for name in stored if "sample" in name or "example" in name]
 
 
-def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
-    first, second = (pipeline.run(settings, Console(quiet=True)) for _ in range(2))
+def test_the_same_seed_gives_the_same_result(session: Session) -> None:
+    settings = session.settings
+    first, second = (pipeline.run(session) for _ in range(2))
     assert second.version.number == first.version.number + 1
     assert second.version.data_version == first.version.data_version
-    assert second.metrics == first.metrics
+    assert measured(second) == measured(first)
     folder = settings.path(settings.data.processed)
     test = versioning.load_manifest(folder).splits["test"].file
     rows = pd.read_parquet(folder / test)
@@ -110,36 +112,38 @@ def test_the_same_seed_gives_the_same_result(settings: config.Settings) -> None:
     assert (one == two).all()
 
 
-def test_stages_run_one_by_one(settings: config.Settings) -> None:
-    manifest = preparation.run(settings).manifest
-    trained = training.run(settings, manifest)
+def test_stages_run_one_by_one(session: Session) -> None:
+    manifest = data_preparation.run(session).manifest
+    trained = model_training.run(session, manifest)
     assert trained.version.data_version == manifest.version
-    found = versions.find("example")
+    found = versions.find(session.client, "example")
     assert found == trained.version
-    assert evaluation.run(settings, found).metrics["accuracy"] > 0.5
+    assert measured(model_evaluation.run(session, found))["accuracy"] > 0.5
 
 
 def test_a_version_is_measured_on_its_own_data(project: Path) -> None:
-    first = pipeline.run(config.load_settings(), Console(quiet=True))
-    preparation.run(config.load_settings(overrides=["data.split.seed=7"]))
-    again = evaluation.run(config.load_settings(), versions.find("example", "1"))
-    assert again.metrics == first.metrics
+    session = projects.open_project()
+    first = pipeline.run(session)
+    data_preparation.run(projects.open_project(overrides=["data.split.seed=7"]))
+    again = model_evaluation.run(session, versions.find(session.client, "example", "1"))
+    assert measured(again) == measured(first)
 
 
-def test_training_refuses_data_that_changed(settings: config.Settings) -> None:
-    prepared = preparation.run(settings)
+def test_training_refuses_data_that_changed(session: Session) -> None:
+    settings = session.settings
+    prepared = data_preparation.run(session)
     path = settings.path(settings.data.processed) / prepared.manifest.splits["train"].file
     pd.read_parquet(path).iloc[::-1].to_parquet(path)
     with pytest.raises(versioning.VersionError, match="changed since it was prepared"):
-        training.run(settings, prepared.manifest)
-    [failed] = runs(settings, "model-training")
+        model_training.run(session, prepared.manifest)
+    [failed] = runs(session, "model-training")
     assert failed.info.status == "FAILED"
     assert "changed since it was prepared" in failed.data.tags["failure_reason"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process without asking it")
 def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
-    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = mlflow.start_run
 
@@ -155,19 +159,20 @@ def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
     former = signal.signal(signal.SIGTERM, stop)
     try:
         with pytest.raises(SystemExit):
-            preparation.run(settings)
+            data_preparation.run(session)
         assert signal.getsignal(signal.SIGTERM) is stop
     finally:
         signal.signal(signal.SIGTERM, former)
-    [stopped] = runs(settings, "data-preparation")
+    [stopped] = runs(session, "data-preparation")
     assert stopped.info.status == "FAILED"
 
 
-def test_every_phase_has_an_experiment_that_says_what_it_is(settings: config.Settings) -> None:
+def test_every_phase_has_an_experiment_that_says_what_it_is(session: Session) -> None:
+    settings = session.settings
     uri = store.resolve_uri(settings.tracking.uri, settings.root)
     done = experiments.create_hierarchy("example", uri, "0", settings.root)
     assert set(done.values()) == {"created"}
-    client = store.connect(settings)
+    client = session.client
     first = client.get_experiment_by_name("example/model-training")
     assert first is not None
     assert first.tags["author"] == str(identity.current(settings.root))

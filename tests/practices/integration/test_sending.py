@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from mlflow import MlflowClient
+from mlflow_practices.tracking import experiments, recording, sending
+from mlflow_practices.tracking.session import Session
+
+import projects
 from servers import Served, Server
 
-import mlflow_practices.config.settings as config
-from mlflow_practices.tracking import experiments, recording, sending, store
-
-PACKAGE = config.__package__
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 
 
@@ -79,9 +79,9 @@ def test_what_is_sent_again_is_there_once(
     served.use(monkeypatch)
     with unreliable(served.server, 1, status) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        settings = config.load_settings(overrides=[f"tracking.asynchronous={asynchronous}"])
+        session = projects.open_project(overrides=[f"tracking.asynchronous={asynchronous}"])
         values = np.append(np.arange(1500) / 7, [np.nan, np.inf])
-        with experiments.stage_run(settings, "model-monitoring") as stage:
+        with session.stage("model-monitoring") as stage:
             recording.log_metrics_efficiently({"loss": values, "last": 0.5})
     client = MlflowClient(served.server.address)
     run = client.get_run(stage.run_id)
@@ -100,8 +100,8 @@ def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     with unreliable(served.server, 1000, None) as address:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        settings = config.load_settings(overrides=["tracking.asynchronous=true"])
-        stage = experiments.stage_run(settings, "model-monitoring")
+        session = projects.open_project(overrides=["tracking.asynchronous=true"])
+        stage = session.stage("model-monitoring")
         run_id = stage.__enter__().run_id
         with pytest.raises(sending.SendingError, match="arrive: no MLflow server answers"):
             stage.__exit__(None, None, None)
@@ -111,27 +111,29 @@ def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
 
 
 LOOP = f"""
-import {PACKAGE}.settings as config
-from {PACKAGE}.__main__ import _readable
-from {PACKAGE}.tracking import experiments, recording
+from mlflow_practices.cli import CommandLine
+from mlflow_practices.tracking import recording
 
-def stage():
-    settings = config.load_settings(overrides=["tracking.asynchronous=true"])
-    with experiments.stage_run(settings, "model-training"):
+command_line = CommandLine("{projects.PACKAGE}")
+
+@command_line.command("log")
+def log(session):
+    with session.stage("model-training"):
         step = 0
         while True:
             recording.log_metrics_efficiently(dict(loss=step / 2), step=step)
             print(step, flush=True)
             step += 1
 
-_readable(False, stage)
+command_line()
 """
+LOG = ["log", "--set", "tracking.asynchronous=true"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
-def test_an_ended_process_sends_what_waits(settings: config.Settings) -> None:
+def test_an_ended_process_sends_what_waits(session: Session) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", LOOP], stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-c", LOOP, *LOG], stdout=subprocess.PIPE, text=True, env=os.environ
     ) as process:
         assert process.stdout is not None
         for _ in range(200):
@@ -140,8 +142,8 @@ def test_an_ended_process_sends_what_waits(settings: config.Settings) -> None:
         said += process.stdout.read()  # nothing more, perhaps
     assert process.returncode == 143
     last = int(said.split()[-1])
-    client = store.connect(settings)
-    [run] = experiments.find_runs(client, settings, "model-training")
+    client = session.client
+    [run] = experiments.find_runs(client, session.settings, "model-training")
     assert run.info.status == "FAILED"
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")]
     assert sorted(steps)[: last + 1] == list(range(last + 1))
