@@ -162,7 +162,7 @@ class Gates(Section):
     size_mb: float | None = Field(default=None, gt=0)
     complete_card: bool = False
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    resamples: int = Field(default=1000, ge=100, le=100_000)
+    resamples: int = Field(default=1000, ge=100, le=100_000)  # for own metrics at most 200
 
 
 class Evaluation(Section):

@@ -8,6 +8,7 @@ Bickel, Götze and van Zwet, Statistica Sinica, 1997). All models get the same r
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from itertools import chain
@@ -141,8 +142,8 @@ def _on_rows(metric: Metric, y: pd.Series, predictions: Predictions) -> OnRows:
             raise _UndefinedError(privacy.redact_text(message)[:200]) from None
         if not isinstance(found, Real) or isinstance(found, bool):
             raise _UndefinedError(f"its function returned no number but {type(found).__name__}")
-        if not np.isfinite(found):
-            raise _UndefinedError(f"its function returned {found}")
+        if not abs(found) <= sys.float_info.max:
+            raise _UndefinedError("its function returned no finite number")
         return float(found)
 
     return on_rows
