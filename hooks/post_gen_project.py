@@ -68,7 +68,7 @@ def pin(root: Path, answers: Mapping[str, Any]) -> str:
         return "the tested versions"
     say("Pins: uv looks for the newest versions")
     try:
-        pins["lock"](root, timeout=LOCK)
+        pins["lock"](root, timeout=LOCK, upgrade=True)
     except (RuntimeError, OSError) as error:
         pins["write_environments"](root)
         raise Left(f"{error}; the tested versions are kept") from None
@@ -380,6 +380,9 @@ def main() -> int:
     answers, root = json.loads(ANSWERS.strip()), Path.cwd()
     if sys.argv[1:]:
         return be_asked(sys.argv[1], root, answers)
+    # The practices are copied as they are; what their own tests left beside them is not theirs.
+    for cache in list((root / "src").rglob("__pycache__")):
+        shutil.rmtree(cache, ignore_errors=True)
     for title, step, command in STEPS:
         try:
             line = step(root, answers)

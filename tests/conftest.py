@@ -1,6 +1,5 @@
 """Fixtures that the template's tests share; whatever they render stands in temporary folders."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
-from rendering import IDENTITY, TEMPLATE, Render, RunProject, render_into
+
+from rendering import IDENTITY, TEMPLATE, Render, RunProject, load, render_into
 
 # What is fetched once and configured per machine must still be found under another HOME.
 KEPT = {
@@ -28,6 +28,11 @@ KEPT = {
     "UV_PYTHON_INSTALL_DIR": ".local/share/uv/python",
 }
 
+# The developer's own, which no test shall see; and the practices, imported later, set defaults.
+for _name in list(os.environ):
+    if _name.startswith(("MLFLOW_", "GIT_")) and not _name.startswith("GIT_SSL_"):
+        del os.environ[_name]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -37,9 +42,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "cookiecutter.yaml").write_text(json.dumps(settings), encoding="utf-8")
     (folder / "gitconfig").touch()
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith(("MLFLOW_", "GIT_")) and not name.startswith("GIT_SSL_"):
-                patch.delenv(name)
         for name, place in KEPT.items():
             if name not in os.environ and (Path.home() / place).exists():
                 patch.setenv(name, str(Path.home() / place))
@@ -61,13 +63,13 @@ def template() -> Path:
 @pytest.fixture(scope="session")
 def pre_hook() -> ModuleType:
     """Return hooks/pre_gen_project.py as a module, its answers not rendered."""
-    return _load(TEMPLATE / "hooks" / "pre_gen_project.py")
+    return load(TEMPLATE / "hooks" / "pre_gen_project.py")
 
 
 @pytest.fixture(scope="session")
 def post_hook() -> ModuleType:
     """Return hooks/post_gen_project.py as a module, its answers not rendered."""
-    return _load(TEMPLATE / "hooks" / "post_gen_project.py")
+    return load(TEMPLATE / "hooks" / "post_gen_project.py")
 
 
 @pytest.fixture
@@ -75,8 +77,6 @@ def answers() -> dict[str, Any]:
     """Return the default answers, complete with the derived ones, as a hook gets them."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     return dict(prompt_for_config(context, no_input=True))
-
-
 
 
 @pytest.fixture
@@ -157,14 +157,3 @@ def pipeline_project(
 def _environment(folder: Path) -> Path:
     venv.create(folder, with_pip=False, symlinks=os.name != "nt")
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "dont_write_bytecode", True)
-        spec.loader.exec_module(module)
-    return module

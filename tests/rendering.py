@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 from cookiecutter.main import cookiecutter
 
 TEMPLATE = Path(__file__).resolve().parents[1]
@@ -41,3 +44,15 @@ def render_into(folder: Path, *, hooks: bool = False, **answers: Any) -> Path:
 def python() -> Path:
     """Return this interpreter, whose environment is that of the development lock and the tools."""
     return Path(sys.executable)
+
+
+def load(path: Path) -> ModuleType:
+    """Return a file as a module, without a trace of bytecode beside it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        spec.loader.exec_module(module)
+    return module

@@ -19,14 +19,15 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import IDENTITY, TEMPLATE, Render
 from cookiecutter.main import cookiecutter
+
 from github_actions import GitHub, Job, Unsupported, evaluate, interpolate, listed
+from rendering import IDENTITY, TEMPLATE, Render
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="runs on ubuntu")
 
 WORKFLOW = "mlflow-ci-cd.yml"
-QUICK = "tests/unit/test_identity.py tests/unit/test_hashing.py"
+QUICK = "tests/test_features.py tests/test_metrics.py"
 SERVER = Path(__file__).with_name("serve_accounts.py")
 CHAMPION = """
 import json, mlflow, sys

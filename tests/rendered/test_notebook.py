@@ -4,17 +4,17 @@ from pathlib import Path
 
 import nbclient
 import nbformat
-from typer.testing import CliRunner
-
-import my_ml_project.__main__ as cli
-
-NOTEBOOK = Path(__file__).parents[2] / "notebooks/explore.ipynb"
+import pytest
 
 
-def test_the_notebook_explores_the_prepared_data(project: Path) -> None:
-    assert CliRunner().invoke(cli.app, ["prepare"]).exit_code == 0
-    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
-    nbclient.NotebookClient(notebook, timeout=120).execute(cwd=str(project))
+@pytest.mark.parametrize("problem_type", ["classification"], indirect=True)
+def test_the_notebook_explores_the_prepared_data(
+    pipeline_project: Path, problem_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(pipeline_project / "src"))
+    path = pipeline_project / "notebooks/explore.ipynb"
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    nbclient.NotebookClient(notebook, timeout=600).execute(cwd=str(path.parent))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("data version" in output.get("text", "") for output in outputs)
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rendering import TEMPLATE
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
 from selenium.webdriver.support.ui import WebDriverWait
+
+from rendering import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
 import screenshot

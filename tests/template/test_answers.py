@@ -17,19 +17,20 @@ from typing import Any
 
 import pytest
 import yaml
-from rendering import TEMPLATE, Render
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from rendering import TEMPLATE, Render
+
 PARSERS: dict[str, Callable[[str], object]] = {
     ".ipynb": json.loads,
     ".json": json.loads,
     ".py": ast.parse,
     ".toml": tomllib.loads,
-    ".yaml": yaml.safe_load,
+    ".yaml": lambda text: list(yaml.safe_load_all(text)),  # of Kubernetes there are several
     ".yml": yaml.safe_load,
     "MLproject": yaml.safe_load,
 }
@@ -214,7 +215,7 @@ def test_no_answer_is_executed(
     )
     assert_rendered_well(project, {**DEFAULTS, **texts})
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
-    commands = [[sys.executable, "-B", "-c", "import churn.tracking, churn.pins"]]
+    commands = [[sys.executable, "-B", "-c", "import churn.features, mlflow_practices.tracking"]]
     if shutil.which("make"):
         commands += [["make", "help"], ["make", "--dry-run", "lint"]]
     if shutil.which("sh"):

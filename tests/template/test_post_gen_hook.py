@@ -26,8 +26,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from rendering import TEMPLATE, Render
 from cookiecutter.utils import create_env_with_context
+
+from rendering import TEMPLATE, Render
 
 PHASES = [
     "data-preparation",

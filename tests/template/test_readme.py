@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from rendering import TEMPLATE, Render
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")

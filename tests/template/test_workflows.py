@@ -14,10 +14,11 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from rendering import PRACTICES, TEMPLATE
+
 PINNED = re.compile(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40} # v\d+(\.\d+)*")
 
 
-TEMPLATE = Path(__file__).resolve().parents[1]
 # A rendered project counts from the day on which it has workflows.
 WITH_WORKFLOWS = ["template"] + ["rendered"] * any(TEMPLATE.glob("{{*}}/.github/workflows"))
 
@@ -105,6 +106,8 @@ def test_the_version_is_the_same_everywhere(template: Path) -> None:
     changelog = (template / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
     assert newest is not None
+    practices = (PRACTICES / "__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{newest[1]}"' in practices
     assert choices["_template_version"] == project["version"] == newest[1]
 
 
@@ -112,7 +115,10 @@ def test_the_lock_holds_every_tool(template: Path) -> None:
     groups = tomllib.loads((template / "pyproject.toml").read_text(encoding="utf-8"))
     lines = (template / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
     pins = {pin.name: pin.specifier for pin in map(Requirement, lines)}
-    for text in groups["dependency-groups"]["dev"]:
+    dev = groups["dependency-groups"]["dev"]
+    included = [text for each in dev if isinstance(each, dict) for text in each.values()]
+    texts = [text for name in included for text in groups["dependency-groups"][name]]
+    for text in [*texts, *(each for each in dev if isinstance(each, str))]:
         wanted = Requirement(text)
         [pin] = pins[wanted.name.lower()]
         assert wanted.specifier.contains(pin.version), f"{text}: run `make lock`"

@@ -16,7 +16,27 @@ from types import ModuleType
 PRACTICES = __name__.rpartition(".")[0]
 COMPONENTS = ("optimization", "serving", "deployment", "monitoring", "server")
 # Rooms in the order in which the command line lists their commands.
-ROOMS = ("data", "registry", "scoring", *COMPONENTS, "tracking", "config")
+ROOMS = ("data", "registry", "scoring", *COMPONENTS, "tracking")
+# The practices of the guide: where each is, and the smallest scope that has it.
+GUIDE = {
+    "log_data_version": ("data.versioning", "training"),
+    "validate_data_quality": ("data.quality", "training"),
+    "track_data_lineage": ("data.lineage", "training"),
+    "log_sensitive_data": ("tracking.recording", "training"),
+    "log_metrics_efficiently": ("tracking.recording", "training"),
+    "set_seeds": ("tracking.reproducibility", "training"),
+    "load_and_log_config": ("tracking.reproducibility", "training"),
+    "document_experiment": ("tracking.documentation", "training"),
+    "document_model": ("tracking.documentation", "training"),
+    "approve_model": ("registry.approval", "training"),
+    "cache_model_predictions": ("serving.cache", "serving"),
+    "optimize_model_for_serving": ("optimization.api", "serving"),
+    "deploy_model_pipeline": ("deployment.deployment", "serving"),
+    "monitor_model_performance": ("monitoring.performance", "full"),
+    "detect_data_drift": ("monitoring.drift", "full"),
+    "monitor_model_serving": ("monitoring.endpoint", "full"),
+    "send_alert": ("monitoring.alerts", "full"),
+}
 # Which component a section of the configuration belongs to, also where that is not installed.
 SECTIONS = {"serving": "serving", "deployment": "deployment", "monitoring": "monitoring"}
 

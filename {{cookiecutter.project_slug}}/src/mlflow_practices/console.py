@@ -12,14 +12,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .registry.versions import Version
     from .tracking.session import Session
 
 UNFOLDED = 10_000  # characters of a line
 
-Model = Annotated[
-    str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION; the challenger by default.")
-]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -62,14 +58,3 @@ def timed(session: Session, name: str) -> Iterator[None]:
     with session.console.status(f"{name} ..."):
         yield
     say(session, f"{name:<18} {time.perf_counter() - start:6.1f} s")
-
-
-def find_version(session: Session, model: str) -> Version:
-    """Return the version that an argument `Model` means.
-
-    Raises:
-        RegistryError: there is no such version.
-    """
-    from .registry import versions
-
-    return versions.parse(session.client, model, session.settings.project.name)

@@ -16,10 +16,11 @@ RUN_LOCK = "requirements.txt"
 DEV_LOCK = "requirements-dev.txt"
 
 
-def lock(root: Path, timeout: float = 300) -> None:
-    """Resolve pyproject.toml afresh with uv and rewrite both locks and both environment files.
+def lock(root: Path, timeout: float = 300, *, upgrade: bool = False) -> None:
+    """Resolve pyproject.toml with uv and rewrite both locks and both environment files.
 
-    Nothing is replaced unless everything resolved.
+    The versions in the locks are kept, and only what is new is added; with ``upgrade`` the newest
+    that resolve take their place. Nothing is replaced unless everything resolved.
 
     Raises:
         RuntimeError: uv is missing, takes more than ``timeout`` seconds or finds no solution.
@@ -30,15 +31,13 @@ def lock(root: Path, timeout: float = 300) -> None:
         raise RuntimeError("uv is not installed: run `pip install uv`")
     minimum = python_version(root)
     command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", minimum]
-    command += [
-        "--upgrade",
-        "--no-header",
-        "--no-annotate",
-        "--no-emit-index-url",
-        "pyproject.toml",
-    ]
+    command += ["--no-header", "--no-annotate", "--no-emit-index-url", "pyproject.toml"]
+    command += ["--upgrade"] if upgrade else []
     new = {DEV_LOCK: f".{DEV_LOCK}.new", RUN_LOCK: f".{RUN_LOCK}.new"}
     try:
+        for target, source in new.items():
+            if (root / target).exists():
+                shutil.copy(root / target, root / source)  # what uv keeps to
         # The run lock is a subset of the development lock: what is tested is what runs.
         _run([*command, "--group", "dev", "--output-file", new[DEV_LOCK]], root, timeout)
         _run(
@@ -125,6 +124,6 @@ def _replace(path: Path, lines: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        lock(Path(__file__).resolve().parents[2])
+        lock(Path(__file__).resolve().parents[2], upgrade=bool(os.environ.get("UPGRADE")))
     except RuntimeError as error:
         sys.exit(f"error: {error}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..console import Model, Reason, find_version, print_table, say
+from ..console import Reason, print_table, say
+from ..registry.commands import Model, find_version
 from ..tracking.session import Session
 
 STAGE = "model_deployment"  # of the project

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..console import Model, find_version, say
+from ..console import say
+from ..registry.commands import Model, find_version
 from ..tracking.session import Session
 
 

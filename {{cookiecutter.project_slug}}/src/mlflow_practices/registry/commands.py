@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Json, Model, Reason, find_version, print_json, print_table, say
+from ..console import Json, Reason, print_json, print_table, say
 from ..tracking.session import Session
+
+if TYPE_CHECKING:
+    from .versions import Version
+
+Model = Annotated[
+    str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION; the challenger by default.")
+]
+
+
+def find_version(session: Session, model: str) -> Version:
+    """Return the version that an argument `Model` means.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    from . import versions
+
+    return versions.parse(session.client, model, session.settings.project.name)
 
 
 def approve(

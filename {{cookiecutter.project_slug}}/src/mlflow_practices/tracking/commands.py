@@ -1,7 +1,8 @@
-"""The command line's part that looks after the store."""
+"""The command line's part that looks after the store and the configuration."""
 
 from __future__ import annotations
 
+from ..console import print_table
 from .session import Session
 
 
@@ -24,7 +25,20 @@ def ui(session: Session) -> None:
     store.serve_ui(session.settings)
 
 
+def show_settings(session: Session) -> None:
+    """Print the effective values and the layer each came from, secrets masked."""
+    rows = [
+        [key, repr(value), session.settings.origin(key)]
+        for key, value in session.settings.flat().items()
+    ]
+    print_table(session, ["key", "value", "from"], rows)
+
+
+GROUPS = {
+    "settings": "Look at the configuration.",
+}
 COMMANDS = {
     "experiments": create_experiments,
     "ui": ui,
+    "settings show": show_settings,
 }

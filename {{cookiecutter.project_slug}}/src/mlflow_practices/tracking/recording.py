@@ -96,6 +96,11 @@ def log_dict(values: Mapping[str, Any], path: str) -> None:
     mlflow.log_dict(privacy.redact(values), path)
 
 
+def log_sensitive_data(data: Mapping[str, Any], path: str = "data.json") -> None:
+    """Log data that may hold secrets or personal data: those are masked, by name and by pattern."""
+    log_dict(data, path)
+
+
 def log_text(text: str, path: str) -> str:
     """Log text, such as an HTML page or an SVG drawing, as an artifact; return it as written."""
     written = privacy.redact_text(text)

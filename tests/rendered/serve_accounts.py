@@ -9,11 +9,12 @@ import json
 import sys
 from pathlib import Path
 
-sys.path[:0] = ["src", "tests"]
+sys.path[:0] = ["src", str(Path(__file__).parents[1])]
 import mlflow
-import servers  # type: ignore[import-not-found]
-from my_ml_project import tracking  # type: ignore[import-not-found]
-from my_ml_project.tracking import experiments  # type: ignore[import-not-found]
+from mlflow_practices import tracking
+from mlflow_practices.tracking import experiments
+
+import servers
 
 PROJECT = "my-ml-project"
 RIGHTS = {"developer": "EDIT", "deployer": "EDIT", "reader": "READ"}
