@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ RENDERED = render_into(Path(_folder))
 # For this process, and for those that it starts.
 sys.path.insert(0, str(RENDERED / "src"))
 os.environ["PYTHONPATH"] = str(RENDERED / "src")
+practices = importlib.import_module("mlflow_practices")  # before MLflow, which reads what it sets
 
 import mlflow
 from mlflow_practices.config.settings import Settings
@@ -37,6 +39,12 @@ from mlflow_practices.tracking.session import Session
 
 import projects
 import servers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _defaults_of_the_practices(home: Path) -> None:
+    """Set once more what the practices set when they are imported: ``home`` took it away."""
+    importlib.reload(practices)
 
 
 @pytest.fixture(scope="session", autouse=True)
