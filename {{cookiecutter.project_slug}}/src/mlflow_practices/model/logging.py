@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from ..tracking import recording, reproducibility
 from ..tracking.session import Session
-from . import input_schema, safe_loading, signature
+from . import code, input_schema, safe_loading, signature
 
 EXAMPLE_ROWS = 5
 
@@ -16,7 +16,7 @@ EXAMPLE_ROWS = 5
 def log_model(
     pipeline: Pipeline, X: pd.DataFrame, unseen: pd.DataFrame, session: Session
 ) -> ModelInfo:
-    """Log a fitted pipeline to the run, in skops' format.
+    """Log a fitted pipeline to the run, in skops' format, with the project's code that it needs.
 
     Args:
         pipeline: of the project's preprocessing and an estimator.
@@ -25,14 +25,21 @@ def log_model(
         session: names the types that may be loaded, and the policies for personal data.
 
     Raises:
+        CodeError: a module of the project that defines one of its classes cannot travel.
         TrustError: the pipeline holds a type that nobody vouched for.
     """
-    privacy = session.settings.privacy
-    return recording.log_sklearn_model(
-        pipeline,
-        X.head(min(EXAMPLE_ROWS, privacy.sample_rows)),
-        signature=signature.signature(X, pipeline),
-        pip_requirements=reproducibility.model_requirements(pipeline[-1], session.project.package),
-        skops_trusted_types=safe_loading.trusted_types(pipeline, session),
-        metadata=input_schema.learn(pd.concat([X, unseen]), privacy.policies),
-    )
+    privacy, project = session.settings.privacy, session.project
+    types = safe_loading.trusted_types(pipeline, session)
+    own = code.collect(code.modules(types, project.package), project)
+    modules = {type(pipeline[-1]).__module__, *types, *own.libraries}
+    libraries = {name.partition(".")[0] for name in modules} - {project.package}
+    with own.staged(project.package) as paths:
+        return recording.log_sklearn_model(
+            pipeline,
+            X.head(min(EXAMPLE_ROWS, privacy.sample_rows)),
+            signature=signature.signature(X, pipeline),
+            pip_requirements=reproducibility.model_requirements(libraries),
+            code_paths=paths,
+            skops_trusted_types=types,
+            metadata=input_schema.learn(pd.concat([X, unseen]), privacy.policies),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import skops.io
@@ -10,21 +10,40 @@ from mlflow.models import Model
 from sklearn.pipeline import Pipeline
 
 from ..errors import PracticeError
+from ..tracking import experiments, store
 from ..tracking.session import Session
+from . import code, isolated_code
 
 
 class TrustError(PracticeError):
     """Loading a model's files could run anybody's code."""
 
 
-def load(files: Path, session: Session) -> Pipeline:
-    """Return the pipeline in a model's folder, if `require_trusted` lets it pass.
+def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: False) -> Pipeline:
+    """Return the pipeline in a model's folder.
 
-    Unlike MLflow's own loading this leaves the code in the folder alone, which would come before
-    all other code on Python's path; the project has its own.
+    Unlike MLflow's own loading this never puts the code in the folder on Python's path, where it
+    would come before all other code. Classes of the project come from its own module where that is
+    the one that travelled with the model. Code of another commit is executed, isolated, only if the
+    model's files are approved; see `isolated_code.load`.
+
+    Args:
+        files: the model's folder.
+        session: see `require_trusted`.
+        approved: says whether a valid approval covers the model's files, code included; asked only
+            where the code is another.
+
+    Raises:
+        TrustError: a type is not trusted, or the code is another and not approved.
+        CodeError: approved code fails.
     """
-    trusted = require_trusted(files, session)
-    return skops.io.load(saved(files), trusted=trusted)
+    listed = _require_vouched(files, session)
+    different = _different_code(files, listed, session)
+    if not different:
+        return skops.io.load(saved(files), trusted=listed)
+    if not approved():
+        raise _refused_code(files, different, session)
+    return isolated_code.load(files, saved(files), listed, session.project.package)
 
 
 def saved(files: Path) -> Path:
@@ -38,11 +57,19 @@ def require_trusted(files: Path, session: Session) -> list[str]:
     Args:
         files: the model's folder.
         session: its settings name the estimator, whose library is trusted, and
-            ``training.trusted_types``; its project's own types are trusted.
+            ``training.trusted_types``; its project's own types are trusted, where the code that
+            travelled with the model is the project's.
 
     Raises:
-        TrustError: a type is another one, or the format can run any code.
+        TrustError: a type or the code is another one, or the format can run any code.
     """
+    listed = _require_vouched(files, session)
+    if different := _different_code(files, listed, session):
+        raise _refused_code(files, different, session)
+    return listed
+
+
+def _require_vouched(files: Path, session: Session) -> list[str]:
     flavors = Model.load(str(files)).flavors
     loader = flavors.get("python_function", {}).get("loader_module")
     flavor = flavors.get("sklearn", {})
@@ -88,3 +115,28 @@ def unvouched(types: Sequence[str], library: str, session: Session) -> list[str]
     own = {"sklearn", "numpy", "scipy", session.project.package, library}
     also = session.settings.training.trusted_types
     return [name for name in types if name.partition(".")[0] not in own and name not in also]
+
+
+def _different_code(files: Path, listed: Sequence[str], session: Session) -> list[str]:
+    own = code.modules(listed, session.project.package)
+    return code.differences(files, own, session.project) if own else []
+
+
+def _refused_code(files: Path, different: Sequence[str], session: Session) -> TrustError:
+    return TrustError(
+        f"{', '.join(different)}: the model has other code than this project has now, and no valid "
+        f"approval covers its files; approve the version, or check out {_commit(files, session)}"
+    )
+
+
+def _commit(files: Path, session: Session) -> str:
+    """Return in words the commit at which a model was trained, as far as its run can say."""
+    try:
+        run = experiments.find_run(session.client, Model.load(str(files)).run_id or "")
+    except store.FAILURES:
+        run = None
+    tags = run.data.tags if run else {}
+    if "git_commit" not in tags:
+        return "the commit at which it was trained"
+    dirty = ", with the changes that were not committed" if tags.get("git_dirty") == "true" else ""
+    return f"the commit {tags['git_commit']}, at which it was trained{dirty}"

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ..errors import PracticeError
-from ..model.input_schema import Columns
+from ..model.input_schema import DATES, Columns
 
 
 class PreparationError(PracticeError):
@@ -66,8 +66,9 @@ class Preparation:
 
     It is known where that is a `ColumnTransformer` of imputed and scaled numbers, of one-hot
     encoded text, and of transformers with a method ``transform_arrays(columns)``: it takes a list
-    of arrays of shape (rows,) and returns what ``transform`` does, an array of shape (rows,
-    features). Such a transformer may stand alone, or before an imputer and a scaler.
+    of arrays of shape (rows,), which it must not change, and returns what ``transform`` does, an
+    array of shape (rows, features). Arrays are float64 (NaN is missing), datetime64[ns] (NaT is),
+    or objects (None is). Such a transformer may stand alone, or before an imputer and a scaler.
     """
 
     width: int
@@ -123,6 +124,13 @@ class Preparation:
             ]
             made[np.arange(rows), ones] = 1
         return made[:, : self.width]
+
+
+def servable(X: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without dates that no request can hold; see `input_schema.DATES`."""
+    first, last = DATES
+    outside = [(X[name] < first) | (X[name] >= last) for name in X.select_dtypes("datetime")]
+    return X[~np.any(outside, axis=0)] if outside else X
 
 
 def arrays(X: pd.DataFrame) -> Columns:

@@ -27,7 +27,7 @@ from ..registry.versions import Version
 from ..tracking import recording
 from ..tracking.session import Session
 from . import verification
-from .array_preparation import Preparation, PreparationError, arrays
+from .array_preparation import Preparation, PreparationError, arrays, servable
 from .optimized_model import FOLDER, MODEL, REPORT, OptimizationError, Optimized, Report
 from .verification import Differences, Figures
 
@@ -86,6 +86,15 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
     start = time.perf_counter()
     pipeline = skops.io.load(saved, trusted=trusted)
     seconds, size = time.perf_counter() - start, saved.stat().st_size
+    X = servable(X)
+    facts: dict[str, Any] = {
+        "candidates": {},
+        "versions": {name: installed(name) for name in LIBRARIES},
+        "trusted_types": trusted,
+    }
+    if X.empty:
+        reason = "the original stays: no row is one that a request can hold"
+        return Report(winner="original", reason=reason, **facts), None
     real = arrays(X)
 
     def measure(copy: Optimized, size: int, seconds: float) -> Figures:
@@ -94,24 +103,21 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
 
         return verification.measure(copy.predict, batch, len(X), size, seconds)
 
-    candidates = {
-        "original": verification.measure(
-            pipeline.predict, lambda places: X.iloc[places], len(X), size, seconds
-        )
-    }
-    facts: dict[str, Any] = {
-        "candidates": candidates,
-        "versions": {name: installed(name) for name in LIBRARIES},
-        "trusted_types": trusted,
-    }
+    candidates: dict[str, Figures] = facts["candidates"]
+    candidates["original"] = verification.measure(
+        pipeline.predict, lambda places: X.iloc[places], len(X), size, seconds
+    )
     try:
         preparation = Preparation.of(pipeline)
-        rows = verification.trial_rows(X, pipeline, preparation)
-        columns, expected = arrays(rows), metrics.predict(pipeline, rows)
+        rows, expected = _probe(X, pipeline, preparation)
+        columns = arrays(rows)
         plain = Optimized(pipeline, preparation)
         _require_agreement(expected, plain, columns)
     except (PreparationError, OptimizationError) as error:
         return Report(winner="original", reason=f"the original stays: {error}", **facts), None
+    except Exception as error:  # noqa: BLE001  of a transformer of the project's
+        reason = f"the original stays: on arrays it fails: {_in_words(error)}"
+        return Report(winner="original", reason=reason, **facts), None
     candidates["arrays"] = measure(plain, size, seconds)
     try:
         model, facts["differences"] = _convert(pipeline, preparation, columns, expected)
@@ -128,6 +134,21 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
         return Report(winner="arrays", reason=reason, **facts), None
     reason = f"in ONNX {_gain(candidates, 'onnx')}; {facts['differences']}"
     return Report(winner="onnx", reason=reason, largest_batch=largest, **facts), onnx
+
+
+def _probe(
+    X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation
+) -> tuple[pd.DataFrame, Predictions]:
+    """Return rows, and what the pipeline says of them; real ones alone if gaps make it fail."""
+    rows = verification.trial_rows(X, pipeline, preparation)
+    try:
+        return rows, metrics.predict(pipeline, rows)
+    except Exception:  # noqa: BLE001  of a transformer of the project's
+        return X, metrics.predict(pipeline, X)
+
+
+def _in_words(error: Exception) -> str:
+    return shorten(privacy.redact_text(f"{type(error).__name__}: {error}"), 120)
 
 
 def _gain(candidates: Mapping[str, Figures], name: str) -> str:
@@ -163,8 +184,8 @@ def _convert(
         except OptimizationError as error:
             reasons.append(str(error))
         except Exception as error:  # noqa: BLE001  any converter's, and ONNX Runtime's
-            words = shorten(privacy.redact_text(f"{type(error).__name__}: {error}"), 120)
-            reasons.append(f"{type(pipeline[-1]).__name__} cannot be converted to ONNX: {words}")
+            what = f"{type(pipeline[-1]).__name__} cannot be converted to ONNX"
+            reasons.append(f"{what}: {_in_words(error)}")
     raise OptimizationError(reasons[0])
 
 

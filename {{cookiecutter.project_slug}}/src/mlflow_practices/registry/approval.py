@@ -109,6 +109,28 @@ def objections(
     ]
 
 
+def covers(
+    client: MlflowClient, settings: Settings, version: Version, digest: str, *, expired: bool
+) -> bool:
+    """Return whether the last decision on a version approves the files with this digest.
+
+    Unlike `objections` it does not ask whether the evaluation is still of today: what was promoted
+    stays. With ``expired``, an approval counts after its last day.
+    """
+    decided = _decisions(client, settings, version)
+    try:
+        record = _load(decided[0]) if decided else None
+    except (MlflowException, OSError, ValidationError):
+        return False
+    if record is None or record.decision != "approved" or record.evidence is None:
+        return False
+    if record.evidence.model_digest != digest or not (expired or _holds(record)):
+        return False
+    tags = client.get_model_version(version.name, str(version.number)).tags
+    doubts = [*_changed(record, tags, str(version), decided[0]), *_unsigned(settings, record)]
+    return not doubts
+
+
 def last(client: MlflowClient, settings: Settings, version: Version) -> Record | None:
     """Return the last decision on a version, as it was recorded.
 
@@ -256,7 +278,7 @@ def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
     if record.decision == "rejected":
         yield record.state()
         return
-    if record.expires and record.expires <= utc(_now()):
+    if not _holds(record):
         yield f"the approval expired on {record.expires}; approve it again"
     if rests_on is None or record.evidence is None:
         yield "the approval cannot be compared with its evidence"
@@ -266,6 +288,10 @@ def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
         if now != approved:
             what = name.replace("_", " ")
             yield f"approved with the {what} {approved[:12]}, it is {now[:12]} now; approve again"
+
+
+def _holds(record: Record) -> bool:
+    return record.expires is None or record.expires > utc(_now())
 
 
 def _unsigned(settings: Settings, record: Record) -> Iterator[str]:

@@ -14,10 +14,10 @@ from ..data.versioning import Manifest
 from ..errors import PracticeError
 from ..evaluation.gates import Verdict
 from ..evaluation.metrics import Predictions, predict
-from ..model import safe_loading, signature
+from ..model import signature
 from ..tracking import documentation, recording
 from ..tracking.session import Session
-from . import approval, evidence, model_card, promotion, versions
+from . import approval, evidence, loading, model_card, promotion, versions
 from .model_card import Statements
 from .versions import Version
 
@@ -49,7 +49,7 @@ def load_candidate(session: Session, version: Version) -> Candidate:
     with TemporaryDirectory() as folder:
         files = evidence.fetch(version, folder)
         digest, size = evidence.digest(files), evidence.size(files)
-        return Candidate(safe_loading.load(files, session), digest, size)
+        return Candidate(loading.load(session, version, files), digest, size)
 
 
 def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
@@ -64,7 +64,7 @@ def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
             promotion.require_unchanged(session.client, champion, files)
             if misfit := signature.misfit(Model.load(str(files)).signature, X):
                 return Champion(champion, misfit)
-            return Champion(champion, predict(safe_loading.load(files, session), X))
+            return Champion(champion, predict(loading.load(session, champion, files), X))
         except (PracticeError, MlflowException, ValueError) as error:
             return Champion(champion, " ".join(str(error).split()))
 

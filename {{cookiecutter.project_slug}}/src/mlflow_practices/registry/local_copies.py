@@ -12,13 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import PracticeError
+from ..model import code
+from ..tracking import store
 from ..tracking.session import Session
-from . import evidence, promotion, versions
+from . import evidence, loading, promotion, versions
 from .versions import Version
 
 LAST = "last.json"  # which copy was served last, by its name
 MODEL = "model"  # in a copy, the model's folder
 RECORD = "served.json"  # beside a copy's files: what it is a copy of, and their digest
+APPROVED = "code_approved"  # in the record
 
 
 class CopyError(PracticeError):
@@ -34,7 +37,9 @@ def obtain(session: Session, version: Version, folder: Path) -> Path:
     """
     place = folder / _name(version)
     with suppress(CopyError):
-        return _checked(place)[1]
+        files = _checked(place)[1]
+        _note_approval(session, version, place)
+        return files
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         made = Path(temporary, "copy")
@@ -49,15 +54,21 @@ def obtain(session: Session, version: Version, folder: Path) -> Path:
             shutil.move(place, Path(temporary, "broken"))
         with suppress(OSError):  # another process was first
             made.rename(place)
-    return _checked(place)[1]
+    files = _checked(place)[1]
+    _note_approval(session, version, place)
+    return files
+
+
+def code_is_approved(files: Path) -> bool:
+    """Return whether the code in a copy that `obtain` or `last` returned was approved then."""
+    record = json.loads((files.parent / RECORD).read_text(encoding="utf-8"))
+    return bool(record.get(APPROVED))
 
 
 def remember(version: Version, folder: Path) -> None:
     """Note that a version is served now; of older copies only the one before it stays."""
     before = _last(folder)
-    temporary = folder / f".{LAST}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    temporary.write_text(json.dumps([_name(version), *before[:1]]), encoding="utf-8")
-    temporary.replace(folder / LAST)
+    _replace(folder / LAST, json.dumps([_name(version), *before[:1]]))
     keep = {_name(version), *before[:1]}
     for copy in folder.iterdir():
         if copy.is_dir() and not copy.name.startswith(".") and copy.name not in keep:
@@ -89,12 +100,33 @@ def _checked(place: Path) -> tuple[Version, Path]:
     try:
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         digest = record.pop("digest")
+        record.pop(APPROVED, None)
         version = versions.Version(**record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CopyError(f"{place}: no readable {RECORD} ({type(error).__name__})") from None
     if evidence.digest(place / MODEL) != digest:
         raise CopyError(f"{place}: the copy is damaged")
     return version, place / MODEL
+
+
+def _note_approval(session: Session, version: Version, place: Path) -> None:
+    """Keep in a copy's record whether its code is approved, for starts without the registry."""
+    if not (place / MODEL / code.FOLDER).is_dir():
+        return
+    record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+    try:
+        approved = loading.is_approved(session, version, record["digest"])
+    except store.FAILURES:
+        return
+    if record.get(APPROVED) != approved:
+        _replace(place / RECORD, json.dumps({**record, APPROVED: approved}))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step: other processes read it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def _name(version: Version) -> str:

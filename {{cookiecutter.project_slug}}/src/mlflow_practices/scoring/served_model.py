@@ -15,6 +15,7 @@ from mlflow.models import Model
 
 from ..model import input_schema, safe_loading
 from ..model.input_schema import Columns, RefusalError, count_rows
+from ..registry import local_copies
 from ..registry.versions import Version
 from ..tracking import utc
 from ..tracking.session import Session
@@ -29,13 +30,20 @@ class ServedModel:
     def __init__(self, session: Session, version: Version, files: Path) -> None:
         """Load and warm it.
 
+        Args:
+            session: of the project.
+            version: that it is.
+            files: its local copy.
+
         Raises:
             Exception: whatever goes wrong with files that somebody else wrote.
         """
         saved = Model.load(str(files))
         self.version = version
         self.input_schema = input_schema.of_model(saved)
-        self._original = safe_loading.load(files, session)
+        self._original = safe_loading.load(
+            files, session, lambda: local_copies.code_is_approved(files)
+        )
         optimization = session.component("optimization")
         self._optimized = optimization.load(files, self._original) if optimization else None
         self.example = self._example(saved, files)

@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import subprocess
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
@@ -19,7 +20,7 @@ from .. import environment
 from . import recording
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..config.project import Project
     from ..config.settings import Settings
@@ -108,15 +109,17 @@ def log_environment(root: Path) -> None:
     recording.set_tags({"packages": state})
 
 
-def model_requirements(estimator: object, package: str) -> list[str]:
+def model_requirements(libraries: Iterable[str]) -> list[str]:
     """Return the installed versions of what a saved pipeline needs, as exact requirements.
 
-    The code of ``package``, the project's own, travels with the model.
+    Args:
+        libraries: the top-level names of the modules that its classes are of.
     """
     names = set(MODEL_REQUIREMENTS)
-    module = type(estimator).__module__.partition(".")[0]
-    if module not in {"sklearn", package}:  # looking through all packages takes a while
-        names.update(packages_distributions().get(module, ()))
+    known = {"sklearn", *names, *sys.stdlib_module_names}
+    if others := set(libraries) - known:  # looking through all packages takes a while
+        found = packages_distributions()
+        names.update(name for library in others for name in found.get(library, ()))
     return [f"{name}=={version(name)}" for name in sorted(names)]
 
 

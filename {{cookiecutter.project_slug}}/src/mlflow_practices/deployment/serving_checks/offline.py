@@ -6,17 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow import MlflowException
 
 from ...data import versioning
 from ...errors import PracticeError
-from ...model import safe_loading
 from ...model.signature import features
 from ...optimization import verification
-from ...registry import evidence, versions
+from ...registry import evidence, loading, versions
 from .service import MOST_CELLS, Service, as_table, fail
 
 MOST_ROWS = 1000
@@ -61,17 +59,15 @@ def predict(service: Service, folder: Path) -> Truth:
         client = service.session.client
         version = versions.find(client, named["name"], str(named["version"]))
         files = evidence.fetch(version, str(folder))
-        safe_loading.require_trusted(files, service.session)
-        model = mlflow.pyfunc.load_model(str(files))
+        model = loading.load(service.session, version, files)
     except (PracticeError, MlflowException) as error:
         what = f"{named['name']}/{named['version']}, which {service.url} serves"
         fail(f"{what}, cannot be had for comparison: {error}; is MLFLOW_TRACKING_URI its registry?")
     rows, source = _rows(service, version.data_version)
     values = np.asarray(model.predict(rows))
-    original = model.get_raw_model()
     tied = np.zeros(len(rows), dtype=bool)
-    if hasattr(original, "predict_proba"):
-        best = np.sort(original.predict_proba(rows), axis=1)[:, -2:]
+    if hasattr(model, "predict_proba"):
+        best = np.sort(model.predict_proba(rows), axis=1)[:, -2:]
         tied = best[:, -1] - best[:, 0] < verification.TIE if best.shape[1] > 1 else tied
     span = float(np.ptp(values)) if values.dtype.kind == "f" else 0.0
     return Truth(rows, source, values.tolist(), verification.TOLERANCE * (span or 1.0), tied)

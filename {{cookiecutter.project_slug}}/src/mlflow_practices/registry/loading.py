@@ -1,0 +1,37 @@
+"""A version's model, with the code that travelled with it where an approval covers that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sklearn.pipeline import Pipeline
+
+from ..model import safe_loading
+from ..tracking.session import Session
+from . import approval, evidence, promotion, versions
+from .versions import Version
+
+
+def load(session: Session, version: Version, files: Path) -> Pipeline:
+    """Return the pipeline in a version's files, as `safe_loading.load` does.
+
+    Raises:
+        CodeError: the code that travelled with it fails.
+        TrustError: loading it could run code that nobody approved.
+    """
+    return safe_loading.load(
+        files, session, lambda: is_approved(session, version, evidence.digest(files))
+    )
+
+
+def is_approved(session: Session, version: Version, digest: str) -> bool:
+    """Return whether files with this digest are those that were approved of a version.
+
+    A copy in production rests on the approval of what it is a copy of, for as long as it is there.
+    """
+    client, settings = session.client, session.settings
+    try:
+        source = promotion.origin(client, version)
+    except versions.RegistryError:  # it was deleted
+        return False
+    return approval.covers(client, settings, source, digest, expired=source != version)
