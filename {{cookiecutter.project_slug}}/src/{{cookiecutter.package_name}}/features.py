@@ -37,7 +37,13 @@ def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
         ("wide_categories", OneHotEncoder(**group), wide),
         ("dates", make_pipeline(DateParts(), *(step for _, step in _numeric().steps)), dates),
     ]
-    return ColumnTransformer([step for step in by_type if step[2]], verbose_feature_names_out=False)
+    steps = [step for step in by_type if step[2]] + derived(X)
+    return ColumnTransformer(steps, verbose_feature_names_out=False)
+
+
+def derived(X: pd.DataFrame) -> list[tuple[str, TransformerMixin, list[str]]]:
+    """Return steps of your own: a name, an unfitted transformer, and the columns that it takes."""
+    return []
 
 
 class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
