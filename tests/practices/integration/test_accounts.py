@@ -10,6 +10,7 @@ from mlflow_practices import tracking
 from mlflow_practices.registry import approval, promotion, versions
 from mlflow_practices.tracking import identity, store
 from my_ml_project import pipeline
+
 from projects import open_project
 from servers import Server, mlflow_server
 

@@ -14,6 +14,7 @@ from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import data_preparation, model_evaluation, model_training
 from my_ml_project.model_evaluation import Evaluated
+
 from projects import open_project, run_command
 from servers import Served
 

@@ -21,15 +21,15 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from servers import START, Served, Serving, wait_until
-
-import projects
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.deployment import canary
 from mlflow_practices.deployment.endpoint import Endpoint, Figures
 from mlflow_practices.registry import evidence, overview, promotion, versions
 from mlflow_practices.registry.versions import Version
+
+import projects
 from projects import PACKAGE, PREFIX, ROOT, open_project
+from servers import START, Served, Serving, wait_until
 
 PRODUCTION = "canaries-production"
 ROW = {"size": 50.0, "count": 3.0, "colour": "red", "active": True}

@@ -15,29 +15,38 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import mlflow
 import pytest
-from projects import make_project, make_table
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import Served, Serving, free_port, mlflow_server, wait_until
-
-import my_ml_project.data_preparation as preparation
-import my_ml_project.model_deployment as deployment
-import my_ml_project.model_evaluation as evaluation
-import my_ml_project.model_training as training
-import mlflow_practices.config.settings as config
-from mlflow_practices.config import layers
 from mlflow_practices.data import versioning
-from mlflow_practices.registry import approval, overview, promotion, versions
-from mlflow_practices.registry.versions import Version
-from mlflow_practices.deployment import process
+from mlflow_practices.deployment import deployment, process
+from mlflow_practices.deployment.deployment import Deployed, DeploymentError
 from mlflow_practices.deployment.endpoint import Endpoint, EndpointError
 from mlflow_practices.deployment.process import LocalProduction, ProcessError
-from mlflow_practices.config.settings import Settings
+from mlflow_practices.deployment.steps import Deployment, check_preconditions, verify_production
+from mlflow_practices.errors import PracticeError
+from mlflow_practices.registry import approval, overview, promotion, versions
+from mlflow_practices.registry.versions import Version
+from mlflow_practices.tracking import store
+from mlflow_practices.tracking.session import Session
+from my_ml_project import model_deployment, model_evaluation, model_training
+from my_ml_project.project import PROJECT
+
+from projects import (
+    PACKAGE,
+    PREFIX,
+    ROOT,
+    make_project,
+    make_table,
+    open_project,
+    run_command,
+    train,
+)
+from servers import Served, Serving, free_port, mlflow_server, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 PRODUCTION = "example-production"
@@ -87,25 +96,25 @@ class Shop:
             "MLFLOW_TRACKING_URI": self.served.server.address,
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # of the checks, which start faster so
-            layers.ROOT: str(self.folder),
-            **{layers.PREFIX + name: str(value) for name, value in values.items()},
+            ROOT: str(self.folder),
+            **{PREFIX + name: str(value) for name, value in values.items()},
         }
 
-    def settings(self, **more: object) -> Settings:
-        """Return the configuration under more variables."""
+    def session(self, **more: object) -> Session:
+        """Return a session under more variables."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.variables(**more).items():
                 patch.setenv(name, value)
-            return config.load_settings()
+            return open_project()
 
     @property
     def client(self) -> MlflowClient:
         return MlflowClient(self.served.server.address)
 
-    def approved(self, settings: Settings, version: Version) -> Version:
+    def approved(self, session: Session, version: Version) -> Version:
         """Evaluate a version beside the champion of now, and approve it."""
-        evaluation.run(settings, version).require_passed()
-        approval.approve_model(version.name, version.number, "good enough", settings)
+        model_evaluation.run(session, version).require_passed()
+        approval.approve_model(version.name, version.number, "good enough", session)
         return version
 
     def act(self, place: str, code: str) -> None:
@@ -128,7 +137,7 @@ class Shop:
     def command(self, *words: str, **more: object) -> subprocess.Popen[str]:
         """Start the command line in it."""
         return subprocess.Popen(
-            [sys.executable, "-m", str(layers.__package__), *words],
+            [sys.executable, "-m", PACKAGE, *words],
             env={**os.environ, **self.variables(**more)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -146,7 +155,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
     )
     (folder / "checks").mkdir()
     (folder / "checks/test_quick.py").write_text(CHECKS)
-    shutil.copy(Path(__file__).parents[2] / "requirements.txt", folder)
+    shutil.copy(PROJECT.root / "requirements.txt", folder)
     for words in (["init", "--quiet"], ["config", "user.email", "ann@example.com"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)
     with mlflow_server(tmp_path_factory.mktemp("registry"), store=empty_store) as server:
@@ -154,27 +163,24 @@ def shop(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         with pytest.MonkeyPatch.context() as patch:
             for name, value in made.variables().items():
                 patch.setenv(name, value)
-            settings = config.load_settings()
-            manifest = preparation.run(settings).manifest
-            first = made.approved(settings, training.run(settings, manifest).version)
-            done = deployment.deploy_model_pipeline(first.name, first.number)
+            session = open_project()
+            done = deploy(session, made.approved(session, train(session)))
             assert str(done.champion) == f"{PRODUCTION}/1"
         try:
             yield made
         finally:
-            LocalProduction(settings).stop()
+            LocalProduction(session).stop()
 
 
-def trained(shop: Shop, *overrides: str) -> tuple[Settings, Version]:
-    """Return the settings, and a version trained under overrides."""
+def trained(shop: Shop, *overrides: str) -> tuple[Session, Version]:
+    """Return a session, and a version trained under overrides."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in shop.variables().items():
             patch.setenv(name, value)
-        settings = config.load_settings()
+        settings = open_project().settings
         manifest = versioning.load_manifest(settings.path(settings.data.processed))
-        other = config.load_settings(overrides=overrides)
-        version = training.run(other, manifest).version
-        return settings, version
+        other = open_project(overrides=overrides)
+        return open_project(), model_training.run(other, manifest).version
 
 
 @pytest.fixture(scope="module")
@@ -239,17 +245,40 @@ def load(url: str) -> Iterator[list[object]]:
     assert asked[0] > 100
 
 
-def deploy(settings: Settings, version: Version) -> deployment.Deployed:
-    return deployment.deploy_model_pipeline(version.name, version.number, settings)
+def count_openings(patch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the name of each function that opens the store."""
+    opened: list[str] = []
+
+    def counted(name: str) -> Callable[..., MlflowClient]:
+        open_it = getattr(store, name)
+
+        def count(*words: object) -> MlflowClient:
+            opened.append(name)
+            return cast(MlflowClient, open_it(*words))
+
+        return count
+
+    for name in ("connect", "open_store"):
+        patch.setattr(store, name, counted(name))
+    return opened
 
 
-def refused(shop: Shop, settings: Settings, version: Version) -> str:
+def deploy(session: Session, version: Version) -> Deployed:
+    return model_deployment.run(session, version)
+
+
+def refused(shop: Shop, session: Session, version: Version) -> str:
     """Return why a version is not deployed; the first goes on being the champion, and serves."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011  each is one of the project's own
-        deploy(settings, version)
-    assert type(caught.value).__module__.startswith(str(layers.__package__))
+    with pytest.raises(PracticeError) as caught:
+        deploy(session, version)
     assert shop.champion() == f"{PRODUCTION}/1"
     return str(caught.value)
+
+
+def recorded(shop: Shop) -> list[tuple[str, str, str]]:
+    """Return name, outcome and note of each step of the last deployment."""
+    text = mlflow.artifacts.load_text(f"{shop.last().info.artifact_uri}/steps.json")
+    return [(step["name"], step["outcome"], step["note"]) for step in json.loads(text)["steps"]]
 
 
 def serves(shop: Shop, version: str) -> bool:
@@ -262,12 +291,11 @@ def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.tags["outcome"] == f"deployed as {PRODUCTION}/1"
     assert run.data.tags["author"].startswith("ann@example.com")
-    names = ["preconditions", "staging", "staging tests", "promotion", "production"]
+    names = ["preconditions", "staging tests", "canary", "promotion", "production"]
     names += ["smoke tests", "watch"]
-    text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/steps.json")
-    assert [(step["name"], step["outcome"]) for step in json.loads(text)["steps"]] == [
-        (name, "done") for name in names
-    ]
+    steps = recorded(shop)
+    assert [step[:2] for step in steps] == [(name, "done") for name in names]
+    assert steps[2][2] == "none: deployment.canary.share is 0"
     for name in names:
         assert run.data.metrics[f"seconds_{name}"] >= 0
     assert run.data.metrics["staging_tests_passed"] == 1
@@ -278,17 +306,17 @@ def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
 
 
 def test_the_champion_needs_no_deployment_but_a_server(shop: Shop) -> None:
-    settings = shop.settings()
-    assert LocalProduction(settings).stop()
+    session = shop.session()
+    assert LocalProduction(session).stop()
     with pytest.raises(EndpointError):
         Endpoint(shop.url).version()
-    done = deploy(settings, versions.parse("example/1", "example"))
+    done = deploy(session, versions.parse(shop.client, "example/1", "example"))
     assert [step.name for step in done.steps] == ["production"]
     assert serves(shop, "1")
 
 
 def test_without_approval_nothing_starts(shop: Shop, unapproved: Version) -> None:
-    said = refused(shop, shop.settings(), unapproved)
+    said = refused(shop, shop.session(), unapproved)
     assert f"{unapproved} cannot be deployed:\n  no finished evaluation" in said
     assert shop.last().info.status == "FAILED"
 
@@ -298,7 +326,7 @@ def test_another_environment_than_the_pinned_one_is_refused(shop: Shop, candidat
     before = pins.read_text()
     pins.write_text(f"{before}pytest==1.0\nnobody-has-this==1.0 ; python_version < '3'\n")
     try:
-        said = refused(shop, shop.settings(), candidate)
+        said = refused(shop, shop.session(), candidate)
     finally:
         pins.write_text(before)
     assert said.count("run `make setup`") == 1
@@ -308,7 +336,7 @@ def test_another_environment_than_the_pinned_one_is_refused(shop: Shop, candidat
 def test_what_fails_on_staging_is_not_promoted(shop: Shop, candidate: Version) -> None:
     shop.act("staging", "raise AssertionError('expected high, got low')")
     with load(shop.url) as wrong:
-        said = refused(shop, shop.settings(), candidate)
+        said = refused(shop, shop.session(), candidate)
     assert "1 of 1 tests failed:\n  test_it: AssertionError: expected high, got low" in said
     assert not wrong
     assert serves(shop, "1")
@@ -316,7 +344,7 @@ def test_what_fails_on_staging_is_not_promoted(shop: Shop, candidate: Version) -
 
 
 def test_staging_without_a_promotion(shop: Shop, candidate: Version) -> None:
-    assert deployment.stage(shop.settings(), candidate)
+    assert deployment.stage(shop.session(), candidate)
     assert shop.last("staging").data.tags["outcome"] == "passed its tests"
     assert shop.champion() == f"{PRODUCTION}/1"
 
@@ -324,14 +352,14 @@ def test_staging_without_a_promotion(shop: Shop, candidate: Version) -> None:
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the server in /proc")
 def test_staging_that_crashes_in_its_tests(shop: Shop, candidate: Version) -> None:
     shop.act("staging", KILL_THE_SERVER)
-    assert "the server is gone" in refused(shop, shop.settings(), candidate)
+    assert "the server is gone" in refused(shop, shop.session(), candidate)
     assert serves(shop, "1")
 
 
 def test_staging_that_never_gets_ready_shows_its_log(shop: Shop, candidate: Version) -> None:
-    said = refused(shop, shop.settings(DEPLOYMENT__READY_SECONDS=1), candidate)
+    said = refused(shop, shop.session(DEPLOYMENT__READY_SECONDS=1), candidate)
     assert "the server was not ready within 1 s; its log" in said
-    broken = shop.settings()
+    broken = shop.session()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REDIS_URL", "http://no-redis")
         patch.setattr(process.Server, "__init__", _with_redis(process.Server.__init__))
@@ -343,8 +371,8 @@ def test_staging_that_never_gets_ready_shows_its_log(shop: Shop, candidate: Vers
 def _with_redis(start: Callable[..., None]) -> Callable[..., None]:
     """Let a staging server see REDIS_URL, which it otherwise must not."""
 
-    def changed(self: object, settings: Settings, log: Path, words: Any, variables: Any) -> None:
-        start(self, settings, log, words, {k: v for k, v in variables.items() if v is not None})
+    def changed(self: object, session: Session, log: Path, words: Any, variables: Any) -> None:
+        start(self, session, log, words, {k: v for k, v in variables.items() if v is not None})
 
     return changed
 
@@ -359,9 +387,9 @@ def test_a_port_that_another_program_has(shop: Shop, candidate: Version) -> None
     ) as other:
         assert other.stdout is not None
         port = other.stdout.readline().split("port ")[1].split(" ")[0]
-        settings = shop.settings(SERVING__PORT=port, DEPLOYMENT__SWITCH_SECONDS=1)
+        session = shop.session(SERVING__PORT=port, DEPLOYMENT__SWITCH_SECONDS=1)
         try:
-            said = refused(shop, settings, candidate)
+            said = refused(shop, session, candidate)
         finally:
             other.terminate()
     assert f"http://127.0.0.1:{port} did not serve {PRODUCTION}/1 within 1 s" in said
@@ -370,10 +398,10 @@ def test_a_port_that_another_program_has(shop: Shop, candidate: Version) -> None
 
 def test_production_that_is_away(shop: Shop, candidate: Version) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    settings = shop.settings(
+    session = shop.session(
         DEPLOYMENT__TARGET="kubernetes", DEPLOYMENT__URL=away, DEPLOYMENT__SWITCH_SECONDS=1
     )
-    said = refused(shop, settings, candidate)
+    said = refused(shop, session, candidate)
     assert f"{away} did not serve {PRODUCTION}/1 within 1 s" in said
     assert "is the server running" in said
 
@@ -383,35 +411,38 @@ def test_production_that_stays_at_the_old_version(
 ) -> None:
     pinned = ["--model", f"models:/{PRODUCTION}/1"]
     with Serving(shop.folder, tmp_path / "log", *pinned, **shop.variables()) as stuck:
-        settings = shop.settings(
+        session = shop.session(
             DEPLOYMENT__TARGET="docker",
             DEPLOYMENT__URL=stuck.address,
             DEPLOYMENT__SWITCH_SECONDS=3,
         )
         with load(stuck.address) as wrong:
-            said = refused(shop, settings, candidate)
+            said = refused(shop, session, candidate)
     assert "within 3 s; it serves example-production/1" in said
     assert f"rolled back: {stuck.address} serves {PRODUCTION}/1 again" in said
     assert not wrong
 
 
 def test_what_fails_in_production_is_rolled_back_and_loses_no_request(
-    shop: Shop, candidate: Version
+    shop: Shop, candidate: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_the_new_one = "assert served['version'] == 1, 'the new one is no good'"
     shop.act("production", only_the_new_one)
+    opened = count_openings(monkeypatch)
     with load(shop.url) as wrong:
-        said = refused(shop, shop.settings(), candidate)
+        done = run_command("deploy", str(candidate))
+        assert opened == ["connect", "open_store"]
+        assert shop.champion() == f"{PRODUCTION}/1"
         assert serves(shop, "1")
     assert not wrong
-    assert said.startswith(f"{candidate}: 1 of 1 tests failed:")
-    assert "the new one is no good" in said
-    assert said.endswith(f"rolled back: {shop.url} serves {PRODUCTION}/1 again")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"error: {candidate}: 1 of 1 tests failed:")
+    assert "the new one is no good" in done.stderr
+    assert done.stderr.endswith(f"rolled back: {shop.url} serves {PRODUCTION}/1 again\n")
     run = shop.last()
     assert run.info.status == "FAILED"
     assert run.data.tags["outcome"].startswith("rolled back")
-    text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/steps.json")
-    outcomes = {step["name"]: step["outcome"] for step in json.loads(text)["steps"]}
+    outcomes = {name: outcome for name, outcome, _ in recorded(shop)}
     assert outcomes["smoke tests"] == "failed"
     assert outcomes["rollback"] == outcomes["smoke tests again"] == "done"
     back = shop.last("rollback")
@@ -420,9 +451,61 @@ def test_what_fails_in_production_is_rolled_back_and_loses_no_request(
     assert "the new one is no good" in left.tags["rolled_back"]
 
 
+def confirm_the_budget(taken: Deployment) -> str:
+    """Stand for a step of a project's own that has something to say."""
+    return f"enough for {taken.candidate}"
+
+
+def announce(taken: Deployment) -> str:
+    """Stand for a step of a project's own that fails."""
+    raise RuntimeError("nobody listens")
+
+
+def test_a_step_of_ones_own_that_fails_before_the_promotion_leaves_production_untouched(
+    shop: Shop, candidate: Version
+) -> None:
+    before = versions.every(shop.client, PRODUCTION)
+    steps = [check_preconditions, confirm_the_budget, announce]
+    with pytest.raises(RuntimeError, match="nobody listens"):
+        deployment.deploy_model_pipeline(candidate, shop.session(), steps, [verify_production])
+    assert recorded(shop)[1:] == [
+        ("the budget", "done", f"enough for {candidate}"),
+        ("announce", "failed", ""),
+    ]
+    assert shop.last().info.status == "FAILED"
+    assert versions.every(shop.client, PRODUCTION) == before
+    assert shop.champion() == f"{PRODUCTION}/1"
+    assert serves(shop, "1")
+
+
+def test_a_step_of_ones_own_that_fails_after_the_promotion_rolls_back(
+    shop: Shop, candidate: Version
+) -> None:
+    promoted: list[Version] = []
+
+    def note_the_champion(taken: Deployment) -> str:
+        promoted.append(taken.promoted)
+        return f"it is {taken.promoted}"
+
+    after = [verify_production, note_the_champion, announce]
+    with pytest.raises(DeploymentError) as caught:
+        deployment.deploy_model_pipeline(candidate, shop.session(), [check_preconditions], after)
+    assert str(caught.value) == (
+        f"{candidate}: nobody listens\n  rolled back: {shop.url} serves {PRODUCTION}/1 again"
+    )
+    outcomes = {name: (outcome, note) for name, outcome, note in recorded(shop)}
+    assert outcomes["the champion"] == ("done", f"it is {promoted[0]}")
+    assert outcomes["announce"] == ("failed", "")
+    assert outcomes["rollback"][0] == "done"
+    left = shop.client.get_model_version(PRODUCTION, str(promoted[0].number))
+    assert "nobody listens" in left.tags["rolled_back"]
+    assert shop.champion() == f"{PRODUCTION}/1"
+    assert serves(shop, "1")
+
+
 def test_a_version_that_is_too_slow_is_noticed_in_the_watch(shop: Shop, candidate: Version) -> None:
-    settings = shop.settings(DEPLOYMENT__WATCH__MAX_LATENCY_MS=0.001)
-    said = refused(shop, settings, candidate)
+    session = shop.session(DEPLOYMENT__WATCH__MAX_LATENCY_MS=0.001)
+    said = refused(shop, session, candidate)
     assert "deployment.watch.max_latency_ms is 0.001" in said
     assert serves(shop, "1")
 
@@ -453,7 +536,7 @@ def test_a_version_that_refuses_what_came_before_is_noticed_in_the_watch(
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        said = refused(shop, shop.settings(DEPLOYMENT__WATCH__SECONDS=3), candidate)
+        said = refused(shop, shop.session(DEPLOYMENT__WATCH__SECONDS=3), candidate)
     finally:
         ended.set()
         thread.join()
@@ -469,7 +552,7 @@ def test_production_that_dies_is_started_with_the_former_champion(
         "production",
         f"if served['version'] != 1: os.kill({pid.read_text()}, 9); raise AssertionError('gone')",
     )
-    said = refused(shop, shop.settings(), candidate)
+    said = refused(shop, shop.session(), candidate)
     assert f"rolled back: {shop.url} serves {PRODUCTION}/1 again" in said
     assert serves(shop, "1")
 
@@ -478,7 +561,7 @@ def test_somebody_elses_promotion_is_not_undone(
     shop: Shop, candidate: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the new version is watched, somebody rolls back by hand."""
-    settings = shop.settings(DEPLOYMENT__WATCH__SECONDS=LONGEST)
+    session = shop.session(DEPLOYMENT__WATCH__SECONDS=LONGEST)
     by_hand: list[subprocess.Popen[str]] = []
     shop.act("production", "pathlib.Path(__file__).with_name('seen.txt').touch()")
 
@@ -488,7 +571,7 @@ def test_somebody_elses_promotion_is_not_undone(
 
     thread = threading.Thread(target=roll_back)
     thread.start()
-    said = refused(shop, settings, candidate)
+    said = refused(shop, session, candidate)
     thread.join()
     out, err = by_hand[0].communicate(timeout=LONGEST)
     assert by_hand[0].returncode == 0, err
@@ -536,7 +619,7 @@ def test_the_registry_is_lost_after_the_promotion(
         assert f"{shop.url} serves {new}; when it does" in said
         assert "run `rollback`" in said
         shop.served.server.start()
-        deployment.rollback(shop.settings(), "as it said")
+        deployment.rollback(shop.session(), "as it said")
     assert said.count("error:") == 1
     assert shop.champion() == f"{PRODUCTION}/1"
     assert serves(shop, "1")
@@ -559,14 +642,14 @@ def test_a_promotion_that_took_effect_and_did_not_return_is_taken_back(
             back.start()
 
     monkeypatch.setattr(MlflowClient, "set_registered_model_alias", interrupted)
-    settings = shop.settings()
+    session = shop.session()
     if registry_lost:
-        said = refused(shop, settings, candidate)
+        said = refused(shop, session, candidate)
         back.join()
         assert f"rolled back: {shop.url} serves {PRODUCTION}/1" in said
     else:
         with pytest.raises(SystemExit):
-            deploy(settings, candidate)
+            deploy(session, candidate)
         assert shop.last("rollback").data.tags["reason"] == "the deployment was ended"
     assert shop.last().data.tags["outcome"].startswith("rolled back")
     assert shop.last("promotion").info.status in ("FAILED", "KILLED")  # or it would block others
@@ -608,7 +691,7 @@ def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
     assert first.returncode == {2: 130, 15: 143, 9: -9}[how]
     wait_until(lambda: not process.listens(staging))
     assert serves(shop, "1")
-    assert "cannot be deployed" in refused(shop, shop.settings(), unapproved)  # the lease is free
+    assert "cannot be deployed" in refused(shop, shop.session(), unapproved)  # the lease is free
 
 
 def test_a_deployment_that_is_ended_after_the_promotion_goes_back(
@@ -636,11 +719,11 @@ def test_a_canary_that_is_too_slow_or_not_asked_is_not_promoted(
     shop: Shop, candidate: Version
 ) -> None:
     canary = {"DEPLOYMENT__CANARY__SHARE": 0.5, "DEPLOYMENT__CANARY__SECONDS": 2}
-    said = refused(shop, shop.settings(**canary), candidate)
+    said = refused(shop, shop.session(**canary), candidate)
     assert "fewer than deployment.canary.min_requests (50)" in said
     with load(shop.url) as wrong:
         said = refused(
-            shop, shop.settings(**canary, DEPLOYMENT__WATCH__MAX_LATENCY_MS=0.001), candidate
+            shop, shop.session(**canary, DEPLOYMENT__WATCH__MAX_LATENCY_MS=0.001), candidate
         )
     assert "deployment.watch.max_latency_ms" in said
     assert not wrong
@@ -650,49 +733,53 @@ def test_a_canary_that_is_too_slow_or_not_asked_is_not_promoted(
 
 
 def test_a_first_deployment_that_fails_leaves_no_champion_and_no_server(shop: Shop) -> None:
-    settings = shop.settings()
-    LocalProduction(settings).stop()
+    session = shop.session()
+    LocalProduction(session).stop()
     shop.client.delete_registered_model_alias(PRODUCTION, versions.CHAMPION)
     shop.act("production", "raise AssertionError('no good')")
     try:
-        with pytest.raises(deployment.DeploymentError, match="there was none before; its server"):
-            deploy(settings, versions.parse("example/1", "example"))
+        with pytest.raises(DeploymentError, match="there was none before; its server"):
+            deploy(session, versions.parse(shop.client, "example/1", "example"))
         assert shop.champion() == "None"
         assert not process.listens(shop.url)
         with pytest.raises(ProcessError, match="exit code 1"):
-            LocalProduction(settings).start()
+            LocalProduction(session).start()
     finally:
         shop.client.set_registered_model_alias(PRODUCTION, versions.CHAMPION, "1")
     (shop.folder / "checks/production.txt").unlink()
-    assert [step.name for step in deploy(settings, versions.parse("example/1", "")).steps]
+    assert [
+        step.name for step in deploy(session, versions.parse(shop.client, "example/1", "")).steps
+    ]
 
 
 def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
-    shop: Shop, candidate: Version
+    shop: Shop, candidate: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     canary = {"SHARE": 0.3, "SECONDS": 2, "MIN_REQUESTS": 10, "MAX_SLOWDOWN": 20}
-    settings = shop.settings(**{f"DEPLOYMENT__CANARY__{name}": canary[name] for name in canary})
+    session = shop.session(**{f"DEPLOYMENT__CANARY__{name}": canary[name] for name in canary})
+    opened = count_openings(monkeypatch)
     with load(shop.url) as wrong:
-        done = deploy(settings, candidate)
+        done = deploy(session, candidate)
+        assert opened == ["connect", "open_store"]
         new = done.champion.number
         assert serves(shop, str(new))
         [tried] = [step for step in done.steps if step.name == "canary"]
         assert "champion: " in tried.note
         assert str(versions.holder(shop.client, PRODUCTION, "previous")) == f"{PRODUCTION}/1"
-        assert deployment.rollback(settings, "customers complain").number == 1
+        assert deployment.rollback(session, "customers complain").number == 1
         assert serves(shop, "1")
     assert not wrong
     assert shop.last("rollback").data.tags["reason"] == "customers complain"
     with pytest.raises(promotion.PromotionError, match="replaced no version"):
-        deployment.rollback(settings, "once more")
+        deployment.rollback(session, "once more")
     with pytest.raises(promotion.PromotionError, match="no reason is given"):
-        deployment.rollback(settings, " ")
-    rows = overview.deployments(shop.client, settings)
+        deployment.rollback(session, " ")
+    rows = overview.deployments(shop.client, session.settings)
     assert rows[0][1:3] == ["rollback", f"{PRODUCTION}/{new}"]
     assert rows[1][1:3] == ["deployment", str(candidate)]
     assert rows[1][5] == f"deployed as {PRODUCTION}/{new}"
-    approval.reject_model("example", 1, "it was worse after all", settings)
-    again = deploy(shop.settings(), candidate)
+    approval.reject_model("example", 1, "it was worse after all", session)
+    again = deploy(shop.session(), candidate)
     with pytest.raises(promotion.PromotionError, match=r"rejected by ann@example\.com"):
-        deployment.rollback(settings, "back")
+        deployment.rollback(session, "back")
     assert shop.champion() == str(again.champion)

@@ -17,6 +17,7 @@ from mlflow_practices.registry import approval, promotion, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import model_evaluation
+
 from projects import PACKAGE, open_project
 from servers import Served, Server
 

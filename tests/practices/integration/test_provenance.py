@@ -9,6 +9,7 @@ import pytest
 from mlflow_practices import environment
 from mlflow_practices.registry import approval, provenance
 from my_ml_project import pipeline
+
 from projects import open_project, run_command
 
 

@@ -26,6 +26,7 @@ from mlflow_practices.deployment.serving_checks import behaviour
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
 from my_ml_project.project import PROJECT
+
 from projects import ROOT, open_project
 from servers import Served
 

@@ -7,6 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from mlflow import MlflowClient
 from mlflow_practices.tracking.session import Session
+
 from projects import run_command
 
 GOOD = {"metric_accuracy": "0.91", "metric_f1_macro": "0.9", "data_version": "d1"}
