@@ -12,7 +12,13 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2] / "{{cookiecutter.project_slug}}"
 PRACTICES = PROJECT / "src/mlflow_practices"
-FILES = ("__init__.py", "errors.py", "data/__init__.py", "data/hashing.py")  # all that it imports
+FILES = (  # all that it imports
+    "__init__.py",
+    "errors.py",
+    "data/__init__.py",
+    "data/hash_encoding.py",
+    "data/hashing.py",
+)
 PACKAGES = ("numpy", "pandas", "pyarrow", "xxhash")  # all that it needs
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from .. import privacy
 from . import tables, versioning
-from .hashing import content_hash
+from .hashing import HashError, content_hash
 from .tables import TableError
 from .versioning import Source
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
     from ..tracking.session import Session
 
+HOOK = "data_preparation.read"
 FOLDER = Path("data/raw")  # where a table is kept that was read from elsewhere
-_FILE = "read_from"  # the attribute of a frame that `read_table` returned
+_READ = "mlflow_practices.read"  # the attribute of a frame that says what `read_table` read
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,23 @@ def read_table(settings: Settings) -> pd.DataFrame:
     Raises:
         TableError: no file is named, or it cannot be used; see `tables.read`.
     """
-    if settings.data.raw is None:
+    raw = settings.data.raw
+    if raw is None:
         raise TableError(
-            "data.raw: names no file; set it in configs/base.yaml, or let `read` in "
-            "data_preparation.py return a table from elsewhere"
+            f"data.raw: names no file; set it in configs/base.yaml, or let {HOOK} return a table "
+            "from elsewhere"
         )
-    table = tables.read(settings.path(settings.data.raw), settings.data)
-    table.attrs[_FILE] = settings.data.raw.as_posix()
+    table = tables.read(settings.path(raw), settings.data)
+    table.attrs[_READ] = {"file": raw.as_posix(), "hash": content_hash(table)}
     return table
 
 
 def read_raw(session: Session) -> RawTable:
     """Return what the project's hook ``read`` returns, with the file that stands for it.
 
-    That is ``data.raw`` where the hook returned what `read_table` gave it. Any other table is
-    written to ``data/raw/source-<hash>.parquet``, which git ignores, so that its bytes can be
-    hashed and compared later; the same table gives the same file.
+    That is ``data.raw`` where the hook returned what `read_table` gave it. Any other table, also
+    one that the hook made of that, is written to ``data/raw/source-<hash>.parquet``, which git
+    ignores, so that its bytes can be hashed and compared later; the same table gives the same file.
 
     Raises:
         TableError: the hook returned no table, or one that cannot be used.
@@ -69,12 +71,15 @@ def read_raw(session: Session) -> RawTable:
     settings = session.settings
     table = session.project.read(settings)
     if not isinstance(table, pd.DataFrame):
-        raise TableError(
-            f"data_preparation.read: returned {type(table).__name__}; return a pandas data frame"
-        )
-    if (file := table.attrs.pop(_FILE, None)) is None:
-        tables.check("data_preparation.read", table)
-        table = tables.with_dates(table.reset_index(drop=True))
+        kind = "nothing" if table is None else f"a {type(table).__module__}.{type(table).__name__}"
+        raise TableError(f"{HOOK}: returned {kind}; return a pandas data frame")
+    known = table.attrs.get(_READ, {})
+    table = table.copy(deep=False)
+    table.attrs = {}
+    if known and content_hash(table) == known["hash"]:
+        file = known["file"]
+    else:
+        table = _checked(table)
         file = _keep(table, settings)
     policies = privacy.policies(table, settings.privacy.policies)
     if policies.get(settings.data.target) == "drop":
@@ -86,22 +91,46 @@ def read_raw(session: Session) -> RawTable:
     return RawTable(table, versioning.describe_source(path, Path(file), len(table)), path, policies)
 
 
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table that the hook made, typed as one that was read from a file."""
+    if lost := [str(name) for name in table.index.names if name is not None]:
+        raise TableError(
+            f"{HOOK}: the index {', '.join(map(repr, lost))} would be lost; make it a column with "
+            "reset_index(), or leave it out with reset_index(drop=True)"
+        )
+    tables.check(HOOK, table)
+    return tables.with_dates(table.reset_index(drop=True))
+
+
 def _keep(table: pd.DataFrame, settings: Settings) -> str:
     """Write a table to a file that is named after its content; return the file, from the root."""
-    digest = content_hash(table).rpartition("-")[2]
-    place = FOLDER / f"source-{digest[:16]}.parquet"
-    path = settings.path(place)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
-            table.to_parquet(partial, index=False)
-            os.replace(partial, path)
-        except (pa.ArrowException, TypeError, ValueError) as error:
-            raise TableError(
-                f"data_preparation.read: the table cannot be kept as Parquet: "
-                f"{' '.join(str(error).split())}; make each column text, numbers or dates"
-            ) from None
-        finally:
-            partial.unlink(missing_ok=True)
+    try:
+        digest = content_hash(table)
+        place = FOLDER / f"source-{digest.rpartition('-')[2][:16]}.parquet"
+        path = settings.path(place)
+        if not _holds(path, digest):
+            _write(table, path)
+    except (pa.ArrowException, HashError, TypeError, ValueError) as error:
+        raise TableError(
+            f"{HOOK}: the table cannot be kept as Parquet: {' '.join(str(error).split())}; "
+            "make each column text, numbers or dates"
+        ) from None
     return place.as_posix()
+
+
+def _holds(path: Path, digest: str) -> bool:
+    """Return whether a file is there and whole, so that it keeps its bytes and their hash."""
+    try:
+        return content_hash(pd.read_parquet(path)) == digest
+    except (OSError, ValueError, HashError, pa.ArrowException):
+        return False
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        table.to_parquet(partial, index=False)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -75,9 +75,11 @@ def read_and_log_split(manifest: Manifest, name: str, settings: Settings) -> Log
 
 
 def _log(table: pd.DataFrame, name: str, manifest: Manifest, settings: Settings) -> DataVersion:
+    split = manifest.splits[name]
     return versioning.log_data_version(
         table,
         name,
-        source=str(settings.path(settings.data.processed) / manifest.splits[name].file),
+        source=str(settings.path(settings.data.processed) / split.file),
         sample_rows=settings.privacy.sample_rows,
+        digest=split.hash,  # of the bytes that were written, or found to be those
     )

@@ -260,6 +260,7 @@ def log_data_version(
     source: str = "",
     sample_rows: int = 5,
     policies: Mapping[str, privacy.Policy] | None = None,
+    digest: str | None = None,
 ) -> DataVersion:
     """Log a table to the run: its content hash and shape as parameters, its schema and a redacted
     sample as artifacts, and the table itself as a dataset input.
@@ -270,9 +271,10 @@ def log_data_version(
         source: where it lies, a path or an address; empty for a table that code made.
         sample_rows: rows from the top to show, 0 for none.
         policies: what becomes of columns of ``data`` that hold personal data.
+        digest: the content hash, where it is known; else it is computed.
     """
     rows, columns = data.shape
-    digest = content_hash(data)
+    digest = digest or content_hash(data)
     source = privacy.redact_text(source)
     dataset = as_dataset(data, name, digest, source)
     recording.log_params({f"{name}_hash": digest, f"{name}_rows": rows, f"{name}_columns": columns})
