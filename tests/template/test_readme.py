@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rendering import TEMPLATE, Render
+from rendering import PRACTICES, TEMPLATE, Render
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 
@@ -17,8 +17,13 @@ def tree(project: Path) -> str:
     lines = []
     folders = sorted({path.parent for path in project.rglob("*") if path.is_file()})
     for folder in folders:
+        if folder.parent.name == "mlflow_practices" or "serving_checks" in folder.name:
+            continue  # a room, which the line of the practices names
         names = sorted(p.name for p in folder.iterdir() if p.is_file() and p.name != ".gitkeep")
         name = f"{folder.relative_to(project).as_posix()}/".removeprefix("./")
+        if folder.name == "mlflow_practices":
+            rooms = sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir())
+            names = [*rooms, *names]
         text = f"{name:<28}{'  '.join(n for n in names if n != '__init__.py')}".rstrip()
         lines += textwrap.wrap(
             text, 98, subsequent_indent=" " * 28, break_long_words=False, break_on_hyphens=False
@@ -65,5 +70,5 @@ def test_every_command_and_file_exists() -> None:
             assert (TEMPLATE / link).is_file(), link
         package = rendered / "src/{{cookiecutter.package_name}}"
         for module in re.findall(r"`([\w/]+\.py)`", document):
-            places = (package / module, TEMPLATE / module)
+            places = (package / module, PRACTICES / module, TEMPLATE / module)
             assert any(place.is_file() for place in places), module
