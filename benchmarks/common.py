@@ -1,6 +1,7 @@
-"""A rendered project, its environment, fair timing and a table: what every benchmark needs.
+"""A rendered project, fair timing and a table: what every benchmark needs.
 
-The pictures of the documentation are taken with the first two as well.
+The pictures of the documentation are taken of such a project as well. Its programs run in the
+template's own environment, which holds all that a rendered project pins.
 """
 
 import json
@@ -88,18 +89,9 @@ def expect_target_only(project: Path) -> None:
         suite.write_text("- expect_column_values_to_not_be_null: {column: target}\n")
 
 
-def project_python(
-    project: Path, given: Path | None = None, lock: str = "requirements.txt"
-) -> Path:
-    """Return a Python with the project's pinned packages: ``given``, else a new one made by uv."""
-    if given is not None:
-        return given.absolute()
-    uv, venv = [sys.executable, "-m", "uv"], project.parent / "environment"
-    run([*uv, "venv", "--quiet", "--python", sys.executable, venv], project)
-    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    install = [*uv, "pip", "install", "--quiet", "--python", python]
-    run([*install, "--requirements", lock], project, UV_COMPILE_BYTECODE="1")
-    return python
+def run_python(project: Path, *arguments: object) -> str:
+    """Run a program with the project's modules at hand, and return its output."""
+    return run([sys.executable, *arguments], project, PYTHONPATH="src")
 
 
 def compare(title: str, cases: Mapping[str, Callable[[], float]], base: str, repeats: int) -> None:

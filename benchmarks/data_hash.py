@@ -20,19 +20,17 @@ CHILD = Path(__file__).parent / "children" / "hash_data.py"
 def main() -> None:
     """Let processes of the rendered project measure, and print what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the table, with 20 columns")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
-        command = [python, CHILD, options.rows, options.repeats]
-        found = json.loads(common.run(command, project, PYTHONPATH="src"))
+        command = [CHILD, options.rows, options.repeats]
+        found = json.loads(common.run_python(project, *command))
         memory = dict.fromkeys(found["table"][0], "")
         if sys.platform == "linux":
             for name in memory:
-                grown = json.loads(common.run([*command, name], project, PYTHONPATH="src"))
+                grown = json.loads(common.run_python(project, *command, name))
                 memory[name] = f"{grown / 1e6:,.0f}"
     title = f"A digest of {options.rows:,} rows x 20 columns (goal: 2.00), {options.repeats} rounds"
     rows = [[*row, memory[row[0]]] for row in measured(found["table"])]

@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,12 @@ ROW = {
 def main() -> None:
     """Deploy three versions: the first alone, the others under load."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the development lock; else a new one")
     parser.add_argument("--watch", type=float, default=10, help="seconds of the watch window")
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
         for words in (["init", "--quiet"], ["config", "user.email", "ann@example.com"]):
             common.run(["git", *words], project)
-        python = common.project_python(project, options.python, "requirements-dev.txt")
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         variables = {
@@ -52,7 +51,7 @@ def main() -> None:
         }
 
         def command(*words: str, **more: str) -> str:
-            whole = [python, "-m", common.PACKAGE, *words]
+            whole = [sys.executable, "-m", common.PACKAGE, *words]
             return common.run(whole, project, **variables, **more)
 
         def approve() -> None:
@@ -68,14 +67,14 @@ def main() -> None:
                 command("evaluate")
                 approve()
                 with subprocess.Popen(
-                    [python, LOAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    [sys.executable, LOAD], stdin=subprocess.PIPE, stdout=subprocess.PIPE
                 ) as load:
                     assert load.stdin is not None
                     load.stdin.write(json.dumps(wanted(port)).encode())
                     load.stdin.close()
                     time.sleep(1)
                     done = subprocess.run(
-                        [python, "-m", common.PACKAGE, "deploy"],
+                        [sys.executable, "-m", common.PACKAGE, "deploy"],
                         cwd=project,
                         env={
                             **os.environ,

@@ -17,14 +17,11 @@ COPIES = ("original", "arrays", "ONNX")
 def main() -> None:
     """Let one process of the rendered project measure everything, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
-        command = [python, CHILD, options.repeats, common.PACKAGE]
-        found = json.loads(common.run(command, project, PYTHONPATH="src"))
+        found = json.loads(common.run_python(project, CHILD, options.repeats))
     rows = [
         [case["estimator"], rows, *cells(times)]
         for case in found

@@ -6,6 +6,7 @@ says where the pipeline's seconds go.
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,23 @@ BARE = "bare script: read, fit, joblib"
 def main() -> None:
     """Measure both as whole processes that take turns, then look into the pipeline once."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--rows", type=int, default=100_000, help="of the table, with 20 columns")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
 
         def bare(table: str, jobs: int = 0) -> float:
             files = [project / table, work / "model.joblib"]
-            return common.seconds([python, CHILDREN / "bare.py", *files, str(jobs)], work)
+            return common.seconds([sys.executable, CHILDREN / "bare.py", *files, str(jobs)], work)
 
         def pipeline(table: str, *program: object) -> float:
             values = ["--set", f"data.raw={table}", "--set", "data.target=target"]
-            command = [python, *(program or ["-m", common.PACKAGE]), "run", *values]
+            command = [sys.executable, *(program or ["-m", common.PACKAGE]), "run", *values]
             return common.seconds(command, project, PYTHONPATH="src")
 
         for name, rows in {"small.csv": 1000, "table.csv": options.rows}.items():
-            common.run([python, CHILDREN / "generate.py", str(rows), name], project)
+            common.run_python(project, CHILDREN / "generate.py", rows, name)
         common.expect_target_only(project)
         # Makes the store, and fills the caches of files and bytecode.
         pipeline("small.csv")
@@ -52,7 +51,7 @@ def main() -> None:
         common.compare(title, cases, BARE, options.repeats)
 
         report, began = work / "parts.json", time.time()
-        pipeline("table.csv", CHILDREN / "profile_pipeline.py", report, common.PACKAGE)
+        pipeline("table.csv", CHILDREN / "profile_pipeline.py", report)
         print_parts(json.loads(report.read_text(encoding="utf-8")), began, time.time())
 
 

@@ -17,15 +17,12 @@ BASE = "plain pandas"
 def main() -> None:
     """Let one process of the rendered project measure everything, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the table, with 20 columns")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
-        command = [python, CHILD, options.rows, options.repeats, common.PACKAGE]
-        found = json.loads(common.run(command, project, PYTHONPATH="src"))
+        found = json.loads(common.run_python(project, CHILD, options.rows, options.repeats))
     title = f"Ten expectations on {options.rows:,} rows x 20 columns"
     common.compare_rounds(title, found["rounds"], BASE)
     print(f"\nOnce a process, to import Great Expectations: {found['import']:.2f} s")

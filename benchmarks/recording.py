@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,26 +24,23 @@ START = 60  # seconds
 def main() -> None:
     """Let a process of the rendered project measure with each store, and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
-        with server(python, work) as address:
+        with server(work) as address:
             for store, uri in {"SQLite": f"sqlite:///{work}/runs.db", "HTTP": address}.items():
-                command = [python, CHILD, options.repeats, common.PACKAGE, uri]
-                found = json.loads(common.run(command, project, PYTHONPATH="src"))
+                found = json.loads(common.run_python(project, CHILD, options.repeats, uri))
                 for title, rounds in found.items():
                     common.compare_rounds(f"{title}, {store}", rounds, next(iter(rounds[0])))
 
 
 @contextmanager
-def server(python: Path, work: Path) -> Iterator[str]:
+def server(work: Path) -> Iterator[str]:
     """Yield the address of an MLflow server with a store of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    command = [str(python), "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{work}/server.db"]
     command += ["--artifacts-destination", (work / "artifacts").as_uri()]
     address = f"http://127.0.0.1:{port}"

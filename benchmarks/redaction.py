@@ -17,7 +17,6 @@ CHILDREN = Path(__file__).parent / "children"
 def main() -> None:
     """Let processes of the rendered project measure, and print what they found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--texts", type=int, default=100_000, help="of about 100 characters")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the table, with 20 columns")
     parser.add_argument("--pipeline-rows", type=int, default=100_000, help="with 20 columns")
@@ -25,14 +24,12 @@ def main() -> None:
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
         sizes = [options.texts, options.rows, options.repeats]
-        command = [python, CHILDREN / "redact_data.py", *sizes, common.PACKAGE]
-        found = json.loads(common.run(command, project, PYTHONPATH="src"))
+        found = json.loads(common.run_python(project, CHILDREN / "redact_data.py", *sizes))
         print_rounds(f"{options.texts:,} texts", options.texts, found["texts"])
         print_rounds(f"{options.texts:,} records with a text", options.texts, found["records"])
         print_rounds(f"A table of {options.rows:,} rows x 20", options.rows, found["table"])
-        shares = [pipeline(project, python, options.pipeline_rows) for _ in range(options.repeats)]
+        shares = [pipeline(project, options.pipeline_rows) for _ in range(options.repeats)]
     seconds = median(spent for spent, _ in shares)
     share = median(spent / whole for spent, whole in shares)
     print(
@@ -53,15 +50,14 @@ def print_rounds(title: str, rows: int, rounds: list[dict[str, float]]) -> None:
     common.print_table(title, ["", "seconds", "rows a second", "ratio"], table)
 
 
-def pipeline(project: Path, python: Path, rows: int) -> tuple[float, float]:
+def pipeline(project: Path, rows: int) -> tuple[float, float]:
     """Return the seconds of redaction in one run of the pipeline, and those of the whole."""
     table, report = project / "table.csv", project / "share.json"
     if not table.exists():
-        common.run([python, CHILDREN / "generate.py", rows, table], project)
+        common.run_python(project, CHILDREN / "generate.py", rows, table)
         common.expect_target_only(project)
     values = ["--set", f"data.raw={table.name}", "--set", "data.target=target"]
-    child = [CHILDREN / "redaction_share.py", report, common.PACKAGE]
-    common.run([python, *child, "run", *values], project, PYTHONPATH="src")
+    common.run_python(project, CHILDREN / "redaction_share.py", report, "run", *values)
     spent, whole = json.loads(report.read_text(encoding="utf-8"))
     return spent, whole
 

@@ -85,15 +85,14 @@ def renderings(work: Path, repeats: int) -> None:
         common.compare(title, cases, PLAIN, repeats)
 
 
-def experiments(work: Path, repeats: int, given: Path | None) -> None:
+def experiments(work: Path, repeats: int) -> None:
     """Print the seconds of the six experiments in a new store, by our code and by MLflow's."""
     project = common.render(work)
-    python = common.project_python(project, given)
     database = work / "new.db"
     variables = {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": f"sqlite:///{database.as_posix()}"}
-    ours = [python, "-m", common.PACKAGE, "experiments"]
+    ours = [sys.executable, "-m", common.PACKAGE, "experiments"]
     names = [line.split()[-1] for line in common.run(ours, project, **variables).splitlines()]
-    one = [python, "-m", "mlflow", "experiments", "create", "--experiment-name"]
+    one = [sys.executable, "-m", "mlflow", "experiments", "create", "--experiment-name"]
 
     def new_store(commands: list[list[object]]) -> Callable[[], float]:
         def case() -> float:
@@ -113,13 +112,12 @@ def experiments(work: Path, repeats: int, given: Path | None) -> None:
 def main() -> None:
     """Measure both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--repeats", type=int, default=15, help="of each rendering")
     parser.add_argument("--store-repeats", type=int, default=3, help="of each new store")
     options = parser.parse_args()
     with common.workspace() as work:
         renderings(work, options.repeats)
-        experiments(work, options.store_repeats, options.python)
+        experiments(work, options.store_repeats)
 
 
 if __name__ == "__main__":

@@ -26,29 +26,28 @@ print((one != other).sum())
 def main() -> None:
     """Train a model in a rendered project, then let it and the script predict files of each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--estimator", default="sklearn.linear_model.LogisticRegression")
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
         for rows in (5000, *options.rows):
-            common.run([python, CHILDREN / "generate_parquet.py", rows, f"{rows}.parquet"], project)
+            common.run_python(project, CHILDREN / "generate_parquet.py", rows, f"{rows}.parquet")
         common.expect_target_only(project)
         values = {"data.raw": "5000.parquet", "data.target": "target"}
         values["training.estimator"] = options.estimator
         words = [word for item in values.items() for word in ("--set", "=".join(item))]
         for stage in ("prepare", "train"):
-            common.run([python, "-m", common.PACKAGE, stage, *words], project, PYTHONPATH="src")
+            common.run_python(project, "-m", common.PACKAGE, stage, *words)
 
+        score = [sys.executable, "-m", common.PACKAGE, "score"]
         ours, bare = project / "ours.parquet", project / "bare.parquet"
         for rows in options.rows:
             table = f"{rows}.parquet"
             commands = {
-                BARE: [python, CHILDREN / "score_bare.py", MODEL, table, bare],
-                OURS: [python, "-m", common.PACKAGE, "score", table, ours, "--model", MODEL],
+                BARE: [sys.executable, CHILDREN / "score_bare.py", MODEL, table, bare],
+                OURS: [*score, table, ours, "--model", MODEL],
             }
             rounds = [
                 {name: measure(command, project) for name, command in commands.items()}
@@ -58,7 +57,7 @@ def main() -> None:
             common.compare_rounds(f"{rows:,} rows x 10 columns", seconds, BARE)
             peaks = {name: max(each[name][1] for each in rounds) for name in commands}
             print(*(f"peak of {name}: {peak:.0f} MB" for name, peak in peaks.items()), sep="\n")
-            different = common.run([python, "-c", DIFFERENT, ours, bare], project).strip()
+            different = common.run_python(project, "-c", DIFFERENT, ours, bare).strip()
             print(f"predictions that differ: {different}")
 
 

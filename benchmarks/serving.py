@@ -78,14 +78,12 @@ class Server:
 class Load:
     """Requests that another process sends."""
 
-    python: Path
-
     def __init__(
         self, port: int, requests: object, connections: int, seconds: float, path: str
     ) -> None:
         """Start them."""
         self.process = subprocess.Popen(
-            [self.python, CHILDREN / "load.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, CHILDREN / "load.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         wanted = {"address": ["127.0.0.1", port], "connections": connections, "seconds": seconds}
         assert self.process.stdin
@@ -105,29 +103,27 @@ class Load:
 class Bench:
     """A rendered project with three versions of a model, and requests with their answers."""
 
-    def __init__(self, work: Path, given: Path | None, seconds: float, repeats: int) -> None:
-        """Render, install, train."""
+    def __init__(self, work: Path, seconds: float, repeats: int) -> None:
+        """Render, train."""
         self.work, self.seconds, self.repeats = work, seconds, repeats
         self.project = common.render(work)
-        self.python = Load.python = common.project_python(self.project, given)
-        if given is None:  # Valkey and what makes hostile bodies
-            install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python"]
-            packages = ["-r", "requirements-dev.txt", "schemathesis>=4.32"]
-            common.run([*install, self.python, *packages], self.project)
         store = f"sqlite:///{self.project / 'mlflow.db'}"
-        path = f"{self.python.parent}{os.pathsep}{os.environ['PATH']}"  # MLflow runs uvicorn
+        path = (
+            f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow runs uvicorn
+        )
         self.variables = {"PYTHONPATH": "src", "MLFLOW_TRACKING_URI": store, "PATH": path}
         self.run("-m", common.PACKAGE, "run")
         for change in OTHERS.values():
             self.run("-m", common.PACKAGE, "train", "--set", f"training.params.{change}")
         self.file = work / "requests.json"
         versions = [FIRST, *OTHERS]
-        self.run(CHILDREN / "serving_requests.py", common.PACKAGE, ROWS, self.file, *versions)
+        self.run(CHILDREN / "serving_requests.py", ROWS, self.file, *versions)
         self.requests: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
 
-    def run(self, *arguments: object) -> str:
+    def run(self, *arguments: object, **variables: str) -> str:
         """Run a program in the project."""
-        return common.run([self.python, *arguments], self.project, **self.variables)
+        command = [sys.executable, *arguments]
+        return common.run(command, self.project, **{**self.variables, **variables})
 
     def of(self, kind: str, version: str) -> list[dict[str, Any]]:
         """Return requests of a kind, for a server that need not say which version answers."""
@@ -172,7 +168,7 @@ class Bench:
 
     def ours(self, version: str, *values: str, **variables: str) -> Any:
         """Return the project's server; ``values`` are settings."""
-        command: list[object] = [self.python, "-m", common.PACKAGE, "serve"]
+        command: list[object] = [sys.executable, "-m", common.PACKAGE, "serve"]
         command += ["--model", f"models:/{version}", "--port", "{port}"]
         for value in values:
             command += ["--set", value]
@@ -182,7 +178,7 @@ class Bench:
     def moving(self, alias: str, every: float) -> Iterator[str]:
         """Yield a model's alias that moves between two versions."""
         numbers = [version.partition("/")[2] for version in (FIRST, SECOND)]
-        command = [self.python, CHILDREN / "move_alias.py", NAME, alias, every, *numbers]
+        command = [sys.executable, CHILDREN / "move_alias.py", NAME, alias, every, *numbers]
         with subprocess.Popen(
             [str(part) for part in command],
             env={**os.environ, **self.variables},
@@ -199,13 +195,15 @@ class Bench:
 
     def mlflow(self, version: str) -> Any:
         """Return MLflow's server."""
-        command: list[object] = [self.python, "-m", "mlflow", "models", "serve", "--model-uri"]
+        command: list[object] = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri"]
         command += [f"models:/{version}", "--env-manager", "local", "--port", "{port}"]
         return self.server("/ping", [*command, "--workers", "1"])
 
     def empty(self, **variables: str) -> Any:
         """Return an application that does nothing, in the same web server."""
-        return self.server("/", [self.python, CHILDREN / "empty_endpoint.py", "{port}"], variables)
+        return self.server(
+            "/", [sys.executable, CHILDREN / "empty_endpoint.py", "{port}"], variables
+        )
 
     def valkey(self, port: int = 0) -> Any:
         """Return a Redis."""
@@ -232,7 +230,7 @@ def throughput(bench: Bench) -> None:
             ]
         title = f"{name}, one worker, no cache, {bench.repeats} rounds of {bench.seconds:g} s"
         common.print_table(title, HEADINGS, rows)
-        child = [CHILDREN / "serving_floor.py", common.PACKAGE, bench.file, *version.split("/")]
+        child = [CHILDREN / "serving_floor.py", bench.file, *version.split("/")]
         found = json.loads(bench.run(*child, bench.seconds))
         steps = [
             [each, *(f"{found[kind][each]:,.0f}" for kind in found)] for each in found["single"]
@@ -363,9 +361,12 @@ def redis(bench: Bench) -> None:
 
 def hostile(bench: Bench) -> None:
     """Send bodies that nobody should; nothing of them is in the log."""
+    made = bench.work / "schemathesis"  # which nothing else here needs
+    install = ["-m", "uv", "pip", "install", "--quiet", "--python", sys.executable]
+    bench.run(*install, "--target", made, "schemathesis>=4.32")
     with bench.ours(FIRST) as ours:
         child = [CHILDREN / "hostile_bodies.py", ours.port, HOSTILE, bench.file]
-        found = json.loads(bench.run(*child))
+        found = json.loads(bench.run(*child, PYTHONPATH=str(made)))
         ready = ours.get("/health")
     log = ours.log.read_text(errors="replace")
     for wrong in found["wrong"]:
@@ -424,13 +425,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = [part.__name__ for part in PARTS]
     parser.add_argument("parts", nargs="*", choices=[*names, []], metavar="|".join(names))
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--seconds", type=float, default=3, help="of a round")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and end what was started
     with common.workspace() as work:
-        bench = Bench(work, options.python, options.seconds, options.repeats)
+        bench = Bench(work, options.seconds, options.repeats)
         for part in PARTS:
             if part.__name__ in (options.parts or names):
                 part(bench)

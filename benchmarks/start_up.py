@@ -1,7 +1,7 @@
 """How long `<package> --help` takes beside a bare start of Python (goal: half a second more)."""
 
 import argparse
-from pathlib import Path
+import sys
 
 import common
 
@@ -11,12 +11,10 @@ BARE = "python -c pass"
 def main() -> None:
     """Measure whole processes that take turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
         commands = {
             BARE: ["-c", "pass"],
             "import typer, rich": ["-c", "import typer, rich.console"],
@@ -27,7 +25,7 @@ def main() -> None:
         }
 
         def case(words: list[str]) -> float:
-            return common.seconds([python, *words], project, PYTHONPATH="src")
+            return common.seconds([sys.executable, *words], project, PYTHONPATH="src")
 
         for words in commands.values():  # compiles what was not yet
             case(words)

@@ -15,7 +15,7 @@ import common
 sys.path.insert(0, str(common.ROOT / "tests"))  # a folder of tests, not a package
 from github_actions import GitHub
 
-QUICK, WATCH = "tests/unit/test_hashing.py", 5
+QUICK, WATCH = "tests/test_features.py tests/test_metrics.py", 5
 SHORT = {
     "make test": f"make test (only {QUICK})",
     "Deploy": f"Deploy (watched for {WATCH} s)",

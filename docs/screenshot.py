@@ -198,14 +198,12 @@ def _lineage(driver: webdriver.Chrome, project: Path, path: Path) -> None:
 def main() -> int:
     """Render, run the pipeline, take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", type=Path, help="one with the project's packages; else uv's")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="a folder")
     options = parser.parse_args()
     with common.workspace() as work:
         project = common.render(work)
-        python = common.project_python(project, options.python)
-        common.run([python, "-m", common.PACKAGE, "run"], project, PYTHONPATH="src")
-        with server(python, project) as address, browser() as driver:
+        common.run_python(project, "-m", common.PACKAGE, "run")
+        with server(Path(sys.executable), project) as address, browser() as driver:
             remember = "".join(
                 f"localStorage.setItem('{k}', '{v}');" for k, v in REMEMBERED.items()
             )

@@ -3,9 +3,6 @@
 It reads the same file, fits the same estimator on as many rows and writes the model.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped"
-
 import sys
 
 import joblib

@@ -1,11 +1,8 @@
-"""Time ten checks of a table: `python check_quality.py ROWS REPEATS PACKAGE`, prints JSON.
+"""Time ten checks of a table: `python check_quality.py ROWS REPEATS`, prints JSON.
 
 By the rendered project, without and with what it logs to MLflow, and by plain pandas; and what
 the imports cost that only these commands pay.
 """
-
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call"
 
 import contextlib
 import importlib
@@ -19,10 +16,10 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow_practices.data import quality
+from mlflow_practices.tracking import store
 
-rows, repeats, package = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-quality = importlib.import_module(f"{package}.data.quality")
-store = importlib.import_module(f"{package}.tracking.store")
+rows, repeats = map(int, sys.argv[1:])
 
 SUITE = """
 - expect_table_row_count_to_be_between: {min_value: 1000}

@@ -4,9 +4,6 @@ The same server with an application that reads the body and answers a fixed one.
 /redis it asks the Redis of REDIS_URL for a key first, as `RedisStore` does.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-any-unimported"
-
 import os
 import sys
 from typing import Any

@@ -1,8 +1,5 @@
 """Write a CSV to learn from: `python generate.py ROWS FILE`; 16 numbers, 4 categories, a target."""
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped"
-
 import sys
 
 import numpy as np

@@ -1,8 +1,5 @@
 """Write rows to predict: `python generate_parquet.py ROWS FILE`; 6 numbers, 2 texts, a date, a target."""
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped"
-
 import sys
 
 import numpy as np

@@ -3,9 +3,6 @@
 With a case it prints the memory that this one takes beyond the table's, and times nothing.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="attr-defined, import-not-found, import-untyped"
-
 import hashlib
 import json
 import sys

@@ -5,9 +5,6 @@ content type, from bytes without sense to requests with one value at fault. FILE
 Whatever text is sent as a value has `MARK` in it. Counts the answers by status, and tells which are wrong.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-any-unimported, untyped-decorator"
-
 import csv
 import io
 import json

@@ -1,12 +1,8 @@
-"""Time an evaluation's gates: `python measure_gates.py ROWS REPEATS PACKAGE`, prints JSON.
+"""Time an evaluation's gates: `python measure_gates.py ROWS REPEATS`, prints JSON.
 
 Three classes whose labels are text, then numbers; predictions are made up before the clock starts.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call"
-
-import importlib
 import json
 import sys
 import time
@@ -15,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pipelines
+from mlflow_practices.config.metrics import METRICS, ProblemType
+from mlflow_practices.config.sections import Gates
+from mlflow_practices.evaluation.gates import judge
+from mlflow_practices.evaluation.metrics import Predictions, baseline, latency, predict
 from sklearn import metrics
 
-rows, repeats, package = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-estimators = importlib.import_module(f"{package}.estimators")
-gates = importlib.import_module(f"{package}.gates")
-settings = importlib.import_module(f"{package}.settings")
+rows, repeats = map(int, sys.argv[1:])
 
 random = np.random.default_rng(0)
 labels = np.array(["Adelie", "Chinstrap", "Gentoo"], dtype=object)
@@ -30,19 +28,19 @@ X["island"] = np.array(["Biscoe", "Dream", "Torgersen"])[random.integers(3, size
 X["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 900, rows), "D")
 
 
-def classifier(skill: float) -> Any:
+def classifier(skill: float) -> Predictions:
     chances = random.dirichlet([1, 1, 1], rows)
     chances[np.arange(rows), codes] += skill
     chances /= chances.sum(axis=1, keepdims=True)
     values = labels[chances.argmax(axis=1)]
-    return estimators.Predictions(values, pd.DataFrame(chances, columns=labels), True)
+    return Predictions(values, pd.DataFrame(chances, columns=labels), True)
 
 
-def regressor(noise: float) -> Any:
-    return estimators.Predictions(codes + random.normal(0, noise, rows), None, False)
+def regressor(noise: float) -> Predictions:
+    return Predictions(codes + random.normal(0, noise, rows), None, False)
 
 
-def bare_classification(y: pd.Series, predictions: Any) -> None:
+def bare_classification(y: pd.Series, predictions: Predictions) -> None:
     predicted, chances = predictions.values, predictions.chances
     metrics.accuracy_score(y, predicted)
     metrics.balanced_accuracy_score(y, predicted)
@@ -53,7 +51,7 @@ def bare_classification(y: pd.Series, predictions: Any) -> None:
     metrics.roc_auc_score(y, chances, multi_class="ovr")
 
 
-def bare_regression(y: pd.Series, predictions: Any) -> None:
+def bare_regression(y: pd.Series, predictions: Predictions) -> None:
     metrics.root_mean_squared_error(y, predictions.values)
     metrics.mean_absolute_error(y, predictions.values)
     metrics.r2_score(y, predictions.values)
@@ -65,36 +63,42 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(problem: str, y: pd.Series, path: str, make: Any, bare: Any) -> list[dict[str, float]]:
+def compare(
+    problem: ProblemType, y: pd.Series, path: str, make: Any, bare: Any
+) -> list[dict[str, float]]:
     """Return the seconds of each case in each round."""
-    names = settings.METRICS[problem]
+    names = METRICS[problem]
     limits = {
         name: (
-            {"at_most": 9.0, "champion_margin": 0.1}
-            if name in estimators.LOWER_IS_BETTER
-            else {"at_least": 0.1, "beats_baseline_by": 0.0, "champion_margin": 0.1}
+            {"at_least": 0.1, "beats_baseline_by": 0.0, "champion_margin": 0.1}
+            if higher_is_better
+            else {"at_most": 9.0, "champion_margin": 0.1}
         )
-        for name in names
+        for name, higher_is_better in names.items()
     }
-    slices = {"columns": ["number_0", "island", "day"], "metric": names[0], "at_least": 0.0}
-    demanded = settings.Gates.model_validate(
+    slices = {
+        "columns": ["number_0", "island", "day"],
+        "metric": next(iter(names)),
+        "at_least": 0.0,
+    }
+    demanded = Gates.model_validate(
         {"metrics": limits, "slices": slices, "latency_ms": 1000, "size_mb": 1000}
     )
     few = X.head(1000)
-    model = estimators.build(path, {}, 0, few, problem).fit(few, y.head(1000))
-    dummy = estimators.predict(estimators.baseline(problem).fit(few, y.head(1000)), X)
+    model = pipelines.build(path, {}, few, problem).fit(few, y.head(1000))
+    dummy = predict(baseline(problem).fit(few, y.head(1000)), X)
     candidate, champion = make(0.5), make(0.49)
 
-    def every_gate(latency: float) -> None:
-        verdict = gates.judge(
-            demanded, X, y, candidate, dummy, champion, latency_ms=latency, size_mb=1
+    def every_gate(latency_ms: float) -> None:
+        verdict = judge(
+            demanded, X, y, candidate, dummy, champion, latency_ms=latency_ms, size_mb=1
         )
         if verdict.outcome != "passed":
             raise SystemExit(f"a gate fails that should not: {verdict.failed}")
 
     cases = {
         "bare metrics": lambda: bare(y, candidate),
-        "every gate": lambda: every_gate(estimators.latency(model, X)),
+        "every gate": lambda: every_gate(latency(model, X)),
         "every gate but latency": lambda: every_gate(1),
     }
     return [{name: seconds(case) for name, case in cases.items()} for _ in range(repeats)]

@@ -1,12 +1,8 @@
-"""Time optimised copies: `python measure_optimization.py REPEATS PACKAGE`, prints JSON.
+"""Time optimised copies: `python measure_optimization.py REPEATS`, prints JSON.
 
 Three classes, eight numbers with gaps, two columns of text and a date.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call"
-
-import importlib
 import json
 import sys
 import tempfile
@@ -19,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pipelines
 import skops.io
+from mlflow_practices.model.safe_loading import trusted_types
+from mlflow_practices.optimization.array_preparation import Preparation, arrays
+from mlflow_practices.optimization.optimization import choose
+from mlflow_practices.optimization.optimized_model import Optimized
 
-repeats, package = int(sys.argv[1]), sys.argv[2]
-estimators = importlib.import_module(f"{package}.estimators")
-optimization = importlib.import_module(f"{package}.serving.optimization")
-optimized = importlib.import_module(f"{package}.serving.optimized")
-preparation = importlib.import_module(f"{package}.serving.preparation")
+repeats = int(sys.argv[1])
 
 ROWS, FITTED = 10_000, 2000
 CASES = {
@@ -43,7 +40,7 @@ X = X.mask(random.random(X.shape) < 0.05)
 X["island"] = random.choice(["Biscoe", "Dream", "Torgersen"], ROWS)
 X["sex"] = pd.Series(random.choice(["male", "female"], ROWS)).mask(random.random(ROWS) < 0.05)
 X["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 900, ROWS), "D")
-columns = preparation.arrays(X)
+columns = arrays(X)
 
 
 def milliseconds(predict: Callable[[Any], object], batch: object, times: int) -> float:
@@ -59,22 +56,22 @@ def milliseconds(predict: Callable[[Any], object], batch: object, times: int) ->
 def measure(name: str, path: str, params: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the median milliseconds of each copy for each number of rows."""
     few = X.head(FITTED)
-    model = estimators.build(f"sklearn.{path}", params, 0, few, "classification")
+    model = pipelines.build(f"sklearn.{path}", params, few, "classification")
     skops.io.dump(model.fit(few, y.head(FITTED)), folder / "model.skops")
     start = time.perf_counter()
-    trusted = estimators.trusted_types(model, [])
-    report, onnx = optimization.choose(folder / "model.skops", trusted, X.tail(FITTED))
+    trusted = trusted_types(model, pipelines.session)
+    report, onnx = choose(folder / "model.skops", trusted, X.tail(FITTED))
     seconds = time.perf_counter() - start
-    prepare = preparation.Preparation.of(model)
-    copies = {"arrays": optimized.Optimized(model, prepare)}
+    prepare = Preparation.of(model)
+    copies = {"arrays": Optimized(model, prepare)}
     if onnx is not None:
-        copies["ONNX"] = optimized.Optimized(model, prepare, onnx)
+        copies["ONNX"] = Optimized(model, prepare, onnx)
     times = {}
     for rows, calls in ((1, 20), (100, 5), (ROWS, 1)):
-        frame, arrays = X.head(rows), {name: values[:rows] for name, values in columns.items()}
+        frame, batch = X.head(rows), {name: values[:rows] for name, values in columns.items()}
         rounds = [
             {"original": milliseconds(model.predict, frame, calls)}
-            | {which: milliseconds(copy.predict, arrays, calls) for which, copy in copies.items()}
+            | {which: milliseconds(copy.predict, batch, calls) for which, copy in copies.items()}
             for _ in range(repeats)
         ]
         times[f"{rows:,}"] = {which: median(r[which] for r in rounds) for which in rounds[0]}

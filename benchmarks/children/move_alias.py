@@ -3,9 +3,6 @@
 Until standard input ends; the first move is told on standard output.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found"
-
 import itertools
 import select
 import sys

@@ -1,23 +1,17 @@
-"""Time what logging costs: `python record_runs.py REPEATS PACKAGE URI`, prints JSON.
+"""Time what logging costs: `python record_runs.py REPEATS URI`, prints JSON.
 
 Once all at the end of a run, and once from a loop that computes between its steps.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found"
-
-import importlib
 import json
 import sys
 import time
 from collections.abc import Callable, Mapping
 
 import mlflow
+from mlflow_practices.tracking import recording, sending, store
 
-repeats, package, uri = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-recording = importlib.import_module(f"{package}.tracking.recording")
-sending = importlib.import_module(f"{package}.tracking.sending")
-store = importlib.import_module(f"{package}.tracking.store")
+repeats, uri = int(sys.argv[1]), sys.argv[2]
 
 STEPS, COMPUTING = 200, 0.005  # seconds a step
 PARAMS = {f"param_{i}": i for i in range(100)}

@@ -1,8 +1,5 @@
 """The peer of `score`: `python score_bare.py MODEL INPUT OUTPUT`, all in memory."""
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped"
-
 import sys
 
 import mlflow.sklearn

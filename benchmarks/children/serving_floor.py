@@ -1,14 +1,10 @@
-"""Time a model alone, and a request's steps without HTTP: `... PACKAGE FILE NAME VERSION SECONDS`.
+"""Time a model alone, and a request's steps without HTTP: `... FILE NAME VERSION SECONDS`.
 
 FILE holds the requests. Prints JSON: the microseconds of each case for one row and for a batch.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-any-unimported"
-
 import asyncio
 import functools
-import importlib
 import inspect
 import json
 import os
@@ -23,22 +19,25 @@ from typing import Any
 import mlflow.sklearn
 import orjson
 import uvloop
+from mlflow_practices.config.project import load_project
+from mlflow_practices.registry import local_copies, versions
+from mlflow_practices.registry.references import Reference
+from mlflow_practices.scoring.inference_log import InferenceLog
+from mlflow_practices.scoring.served_model import ServedModel
+from mlflow_practices.serving import protocol
+from mlflow_practices.serving.app import Application
+from mlflow_practices.serving.settings import ServingSettings
+from mlflow_practices.serving.telemetry import AccessLog
+from mlflow_practices.tracking.session import open_session
 
-package, file, name, number, seconds = sys.argv[1:]
-app, copies, inference_log, model, protocol, telemetry, watcher = (
-    importlib.import_module(f"{package}.serving.{module}")
-    for module in (
-        "app", "copies", "inference_log", "model", "protocol", "telemetry", "watcher"
-    )
-)  # fmt: skip
+file, name, number, seconds = sys.argv[1:]
 given = [
     "serving.cache.mode=never",
     "serving.local_copy=floor/copy",
     "serving.log.folder=floor/log",
 ]
-settings = importlib.import_module(f"{package}.settings").load_settings("local", given)
-client = importlib.import_module(f"{package}.tracking.store").connect(settings)
-version = importlib.import_module(f"{package}.registry.versions").find(name, number)
+session = open_session(load_project("my_ml_project"), overrides=given)
+version = versions.find(session.client, name, number)
 
 
 async def time_each(action: Callable[[], Any]) -> float:
@@ -53,12 +52,13 @@ async def time_each(action: Callable[[], Any]) -> float:
 
 async def steps(body: bytes) -> dict[str, float]:
     """Return the microseconds of each step of a request."""
-    served = model.ServedModel(settings, version, copies.obtain(client, version, Path("floor")))
+    served = ServedModel(session, version, local_copies.obtain(session, version, Path("floor")))
     original = mlflow.sklearn.load_model(version.uri)
-    columns = protocol.read(body, protocol.JSON, served.contract)
-    table, predictions = served.contract.frame(columns), served.predict(columns).tolist()
-    rows = inference_log.InferenceLog(settings.serving.log, settings.path(Path("floor/steps")))
-    lines = telemetry.AccessLog()
+    columns = protocol.read(body, protocol.JSON, served.input_schema)
+    table, predictions = served.input_schema.frame(columns), served.predict(columns).tolist()
+    limits = session.settings.section(ServingSettings).log
+    rows = InferenceLog(limits, session.settings.path(Path("floor/steps")))
+    lines = AccessLog()
     line: dict[str, Any] = {
         "time": "2026-01-01T00:00:00.000Z",
         "request_id": "0" * 32,
@@ -68,7 +68,9 @@ async def steps(body: bytes) -> dict[str, float]:
     actions: dict[str, Callable[[], object]] = {
         "the original's predict": functools.partial(original.predict, table),
         "parse": functools.partial(orjson.loads, body),
-        "parse and check": functools.partial(protocol.read, body, protocol.JSON, served.contract),
+        "parse and check": functools.partial(
+            protocol.read, body, protocol.JSON, served.input_schema
+        ),
         "predict": functools.partial(served.predict, columns),
         "write": functools.partial(protocol.write, predictions),
         "inference log": functools.partial(rows.append, columns, predictions, name, "0" * 32, 0.1),
@@ -81,7 +83,7 @@ async def steps(body: bytes) -> dict[str, float]:
 
 async def whole(body: bytes) -> float:
     """Return the microseconds of the application, called as the server calls it."""
-    application = app.Application(settings, watcher.Reference(name, number))
+    application = Application(session, Reference(name, number))
     incoming, told = asyncio.Queue[Any](), asyncio.Queue[Any]()
     living = asyncio.create_task(
         application({"type": "lifespan"}, incoming.get, told.put), name="lifespan"

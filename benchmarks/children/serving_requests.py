@@ -1,14 +1,10 @@
-"""Write requests and their right answers: `python serving_requests.py PACKAGE ROWS FILE VERSION...`
+"""Write requests and their right answers: `python serving_requests.py ROWS FILE VERSION...`
 
 For each kind (`single` rows, `batch`es of 100) a list of requests with a body and, by each version,
 the predictions of the original pipeline; `different` are single rows on which the versions differ.
 The rows are those of the test split, with other numbers drawn from each column.
 """
 
-# Runs in the project's environment, whose packages the template's own does not have.
-# mypy: disable-error-code="import-not-found, import-untyped, no-any-unimported"
-
-import importlib
 import json
 import sys
 from pathlib import Path
@@ -17,15 +13,18 @@ from typing import Any
 import mlflow.sklearn
 import numpy as np
 import pandas as pd
+from mlflow_practices.config.project import load_project
+from mlflow_practices.config.settings import load_settings
+from mlflow_practices.data import versioning
+from mlflow_practices.tracking import store
 
-package, rows, file, *names = sys.argv[1:]
-settings = importlib.import_module(f"{package}.settings").load_settings("local", [])
-versioning = importlib.import_module(f"{package}.data.versioning")
-importlib.import_module(f"{package}.tracking.store").connect(settings)
+rows, file, *names = sys.argv[1:]
+settings = load_settings(load_project("my_ml_project"))
+store.connect(settings)
 BATCH = 100
 
 folder = settings.path(settings.data.processed)
-test = versioning.read_split(versioning.load_manifest(folder, ""), "test", folder)
+test = versioning.read_split(versioning.load_manifest(folder), "test", folder)
 X = test.drop(columns=settings.data.target).dropna()
 random = np.random.default_rng(0)
 X = X.iloc[random.integers(len(X), size=int(rows))].reset_index(drop=True)
