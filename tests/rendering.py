@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,25 @@ IDENTITY = {
 }
 Render = Callable[..., Path]
 RunProject = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class Baked:
+    """What came of a rendering: the project, or what was raised; and the folder that it went to."""
+
+    project: Path | None
+    exception: Exception | None
+    folder: Path
+
+    def require(self) -> Path:
+        """Return the project, or raise what was raised."""
+        if self.exception is not None:
+            raise self.exception
+        assert self.project is not None
+        return self.project
+
+
+Bake = Callable[..., Baked]
 
 
 def render_into(folder: Path, *, hooks: bool = False, **answers: Any) -> Path:

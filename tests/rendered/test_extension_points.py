@@ -51,7 +51,8 @@ def put(path: Path, code: str, place: str, *, instead: bool) -> None:
     """Put code before the one line that holds ``place``, or in its place."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     [at] = [number for number, line in enumerate(lines) if place in line]
-    lines[at : at + instead] = [code]
+    gap = "\n\n" if lines[at].startswith("def ") else ""
+    lines[at : at + instead] = [code + gap]
     path.write_text("".join(lines), encoding="utf-8")
 
 

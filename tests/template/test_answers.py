@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from rendering import TEMPLATE, Render
+from rendering import TEMPLATE, Bake, Render
 
 PARSERS: dict[str, Callable[[str], object]] = {
     ".ipynb": json.loads,
@@ -201,7 +201,7 @@ CANARIES = [
 
 @pytest.mark.parametrize("canary", CANARIES)
 def test_no_answer_is_executed(
-    canary: str, render: Render, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+    canary: str, bake: Bake, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through the real hooks, and then through the shell, make and Python of the project."""
     monkeypatch.chdir(tmp_path)
@@ -210,9 +210,8 @@ def test_no_answer_is_executed(
     for name in ("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"):
         monkeypatch.setenv(name, "ada@example.com")
     texts = dict.fromkeys(["project_name", "description", "author_name"], canary)
-    project = render(
-        hooks=True, project_slug="churn", package_name="churn", create_experiments=False, **texts
-    )
+    options = {"project_slug": "churn", "package_name": "churn", "create_experiments": False}
+    project = bake(**options, **texts).require()
     assert_rendered_well(project, {**DEFAULTS, **texts})
     environment = {**os.environ, "PYTHONPATH": str(project / "src")}
     commands = [[sys.executable, "-B", "-c", "import churn.features, mlflow_practices.tracking"]]
@@ -266,20 +265,20 @@ def test_every_choice_comes_out(
 def test_the_real_hook_refuses_what_the_function_refuses(
     pre_hook: ModuleType,
     answers: dict[str, Any],
-    render: Render,
+    bake: Bake,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FailedHookException):
-        render(hooks=True, into=tmp_path / "out", **{"package_name": "churn", **given})
+    baked = bake(**{"package_name": "churn", **given})
+    assert isinstance(baked.exception, FailedHookException)
     shown = capfd.readouterr().err
     expected = pre_hook.problems({**answers, **given})
     assert expected
     assert all(f"\n  {line}\n" in shown for line in expected)
-    assert list(tmp_path.rglob("*")) == [tmp_path / "out"]
+    assert list(tmp_path.rglob("*")) == [baked.folder.parent, baked.folder]
 
 
 def test_a_name_of_emoji_alone_still_gets_a_folder(render: Render) -> None:

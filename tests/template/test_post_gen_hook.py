@@ -28,7 +28,7 @@ import pytest
 import yaml
 from cookiecutter.utils import create_env_with_context
 
-from rendering import TEMPLATE, Render
+from rendering import TEMPLATE, Bake, Render
 
 PHASES = [
     "data-preparation",
@@ -1006,10 +1006,9 @@ def test_the_next_commands_fit_the_folder_of_the_shell(
 
 @pytest.mark.usefixtures("identity")
 def test_cookiecutter_renders_the_same_bytes_twice(
-    render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    bake: Bake, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    one = render(hooks=True, into=tmp_path / "one", create_experiments=False)
-    two = render(hooks=True, into=tmp_path / "two", create_experiments=False)
+    one, two = (bake(create_experiments=False).require() for _ in range(2))
     assert tree(one) == tree(two)
     assert not list(one.rglob("__pycache__"))
     assert git(one, "status", "--porcelain") == ""

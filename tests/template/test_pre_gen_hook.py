@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cookiecutter.exceptions import FailedHookException
 
-from rendering import Render
+from rendering import Bake, Render
 
 TEXTS = [
     "project_name",
@@ -389,22 +389,19 @@ def test_unknown_choices_are_refused(
 
 
 def test_cookiecutter_shows_all_faults_and_leaves_nothing(
-    render: Render, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    bake: Bake, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    into = tmp_path / "out"
-    with pytest.raises(FailedHookException):
-        render(
-            hooks=True,
-            into=into,
-            project_name="Line\nbreak",
-            project_slug="My Slug",
-            package_name="mlflow",
-            description="é\u202e",
-            author_name=" ",
-            author_email="nobody",
-            tracking_uri="postgresql://me:hunter2@db/x",
-        )
-    assert list(into.iterdir()) == []
+    baked = bake(
+        project_name="Line\nbreak",
+        project_slug="My Slug",
+        package_name="mlflow",
+        description="é\u202e",
+        author_name=" ",
+        author_email="nobody",
+        tracking_uri="postgresql://me:hunter2@db/x",
+    )
+    assert isinstance(baked.exception, FailedHookException)
+    assert list(baked.folder.iterdir()) == []
     shown = capfd.readouterr()
     for prompt in TEXTS:
         assert f"\n  {prompt}: " in shown.err
