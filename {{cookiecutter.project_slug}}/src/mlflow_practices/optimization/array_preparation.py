@@ -119,7 +119,7 @@ class Preparation:
             numbers.write(columns, made)
         if self.encoded:
             ones = [
-                [step.places.get(value, step.other) for value in columns[step.column].tolist()]
+                [step.places.get(value, step.other) for value in _listed(columns[step.column])]
                 for step in self.encoded
             ]
             made[np.arange(rows), ones] = 1
@@ -176,6 +176,12 @@ def _encoded(columns: list[str], start: int, encoder: OneHotEncoder, width: int)
             start += 1
         found.append(Encoded(name, places, other))
     return found
+
+
+def _listed(column: np.ndarray) -> list[Any]:
+    """Return the values of a column, None for what is missing: NaN where it is of numbers."""
+    values = column.tolist()
+    return values if column.dtype.kind == "O" else [None if v != v else v for v in values]
 
 
 def _values(categories: np.ndarray) -> list[Any]:
