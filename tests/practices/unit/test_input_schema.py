@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -254,6 +256,15 @@ def test_a_table_is_sifted_row_by_row() -> None:
     assert [bool(reason) for reason in reasons] == [False, True, True, False]
     assert reasons[1] == "the column 'count' must have a value"
     assert input_schema.count_rows(columns) == 2
+
+
+def test_days_and_decimals_of_a_parquet_file_are_dates_and_numbers() -> None:
+    rows = {"size": [Decimal("1.5"), None], "seen": [date(2024, 2, 29), None], "count": 3}
+    table = pd.DataFrame([GOOD, GOOD]).astype({"seen": object}).assign(**rows)
+    columns, reasons = COLUMNS.sift(table, typed=True)
+    assert not any(reasons)
+    assert plain(columns)["size"] == [1.5, None]
+    assert plain(columns)["seen"] == [np.datetime64("2024-02-29"), None]
 
 
 def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame, settings: Settings) -> None:

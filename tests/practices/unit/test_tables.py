@@ -1,5 +1,7 @@
 """Bad tables are refused in words; good ones are typed and split as asked."""
 
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,22 @@ def test_csv_and_parquet_give_the_same_table(tmp_path: Path, table: pd.DataFrame
     csv, parquet = (tables.read(tmp_path / f"table.{kind}", data()) for kind in ("csv", "parquet"))
     assert csv["seen"].dtype.kind == "M"
     pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
+
+
+def test_a_parquet_file_of_a_database_gives_numbers_and_dates(tmp_path: Path) -> None:
+    zone = pd.to_datetime(["2024-01-01 01:00", None]).tz_localize("Europe/Berlin")
+    given = {"paid": [Decimal("1.5"), None], "day": [None, date(9999, 12, 31)], "zoned": zone}
+    pd.DataFrame(given).to_parquet(tmp_path / "table.parquet")
+    table = tables.read(tmp_path / "table.parquet", data())
+    assert [kind.kind for kind in table.dtypes] == ["f", "M", "M"]
+    assert table.iloc[0].dropna().tolist() == [1.5, pd.Timestamp("2024-01-01")]
+    assert table["day"][1].date() == date(9999, 12, 31)
+
+
+def test_a_type_that_no_model_learns_from_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"a": [[1], [2]]}).to_parquet(tmp_path / "table.parquet")
+    with pytest.raises(tables.TableError, match="column 'a' holds ndarray values; make it text"):
+        tables.read(tmp_path / "table.parquet", data())
 
 
 def test_text_that_only_looks_like_dates_stays_text(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .. import privacy
-from . import suggestion, tables
+from . import column_types, suggestion, tables
 from .quality import QualityError
 from .source import RawTable, read_raw
 from .tables import TableError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SUITES = Path("configs/expectations")
 HOOK = "data_preparation.clean"
+REMEDY = "put that into features.py, or training and serving would differ"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     personal. Rows without a target and columns without any value are left out.
 
     Raises:
-        TableError: the hook changed columns or added rows; or see `tables.prepare`.
+        TableError: the hook did what it must not, see `apply_clean`; or see `tables.prepare`.
+        PrivacyError: the key of pseudonyms is missing or too short.
     """
     settings = session.settings
     tables.require_columns(raw.table, settings.data)
@@ -56,15 +58,12 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     gone = rows - len(cleaned)
     notes = [f"{gone:,} rows left out by {HOOK}"] if gone else []
     kept, left_out = tables.prepare(cleaned, settings.data, settings.problem_type)
-    deciding = kept[[settings.data.target]]
+    deciding = kept[[settings.data.target]].reset_index(drop=True)
     if (column := settings.data.split.column) is not None and column != settings.data.target:
-        deciding = deciding.assign(**{column: raw.table[column].to_numpy()[kept.index + rows]})
+        positions = kept.index.to_numpy() + rows
+        deciding[column] = raw.table[column].iloc[positions].array
     table = kept.drop(columns=settings.data.drop, errors="ignore")
-    return Cleaned(
-        table.reset_index(drop=True),
-        deciding.reset_index(drop=True),
-        [*notes, *left_out, *masked],
-    )
+    return Cleaned(table.reset_index(drop=True), deciding, [*notes, *left_out, *masked])
 
 
 def apply_clean(
@@ -72,38 +71,63 @@ def apply_clean(
 ) -> pd.DataFrame:
     """Return what the hook ``clean`` makes of a table, its columns in their order.
 
+    It may leave out rows, sort them, and mend the target. Requests do not pass through it: what it
+    did to another column would be missing in serving.
+
+    Args:
+        clean: the hook.
+        table: the table, whose index no other table has.
+        target: the column that may change.
+
     Raises:
-        TableError: it returned no table, added or reordered what it must not, or retyped a column:
-            serving gets the columns of the raw table, and would differ from training.
+        TableError: it returned no table, or none of these rows; it added, renamed, took away,
+            retyped or changed a column, added rows, or made a new index.
     """
     cleaned = clean(table.copy())
     if not isinstance(cleaned, pd.DataFrame):
-        raise TableError(f"{HOOK}: returned {type(cleaned).__name__}; return the table")
-    added = [str(name) for name in cleaned.columns if name not in table.columns]
-    missing = [str(name) for name in table.columns if name not in cleaned.columns]
-    if added:
+        kind = "nothing" if cleaned is None else f"a {type(cleaned).__name__}"
+        raise TableError(f"{HOOK}: returned {kind}; return the table")
+    _check_columns(table, cleaned)
+    rows = cleaned.index
+    if not (
+        pd.api.types.is_integer_dtype(rows) and rows.is_unique and rows.isin(table.index).all()
+    ):
         raise TableError(
-            f"{HOOK}: adds or renames {', '.join(map(repr, added))}; put that into features.py, or "
-            "training and serving would differ"
+            f"{HOOK}: adds rows or makes a new index; keep the index of the rows that stay "
+            "(no reset_index), it ties them to what decides the split"
         )
-    if missing:
-        raise TableError(
-            f"{HOOK}: takes away {', '.join(map(repr, missing))}; name them in data.drop instead"
-        )
-    if not cleaned.index.is_unique or not cleaned.index.isin(table.index).all():
-        raise TableError(
-            f"{HOOK}: adds rows or makes a new index; keep the index of the rows that stay, it "
-            "ties them to what decides the split"
-        )
+    if cleaned.empty:
+        raise TableError(f"{HOOK}: leaves out every row")
     cleaned = cleaned[list(table.columns)]
-    for name in table.columns:
-        before, after = table[name].dtype, cleaned[name].dtype
-        if before != after and name != target:
-            raise TableError(
-                f"{HOOK}: makes {name!r} {after}, it was {before}; put that into features.py, or "
-                "training and serving would differ"
-            )
+    before = table if rows.equals(table.index) else table.loc[rows]
+    for name in table.columns.drop(target):
+        old, new = before[name], cleaned[name]
+        if old.dtype != new.dtype:
+            raise TableError(f"{HOOK}: makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
+        if not old.equals(new):
+            raise TableError(f"{HOOK}: changes the values of {name!r}; {REMEDY}")
+    labels = cleaned[target]
+    mended = column_types.convert(labels)
+    if mended is None:
+        raise TableError(
+            f"{HOOK}: the target {target!r} holds {column_types.describe(labels)}; "
+            "make it text, booleans or numbers"
+        )
+    cleaned[target] = mended
     return cleaned
+
+
+def _check_columns(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
+    if added := [name for name in cleaned.columns if name not in table.columns]:
+        raise TableError(f"{HOOK}: adds or renames {_listing(added)}; {REMEDY}")
+    if missing := [name for name in table.columns if name not in cleaned.columns]:
+        raise TableError(f"{HOOK}: takes away {_listing(missing)}; name it in data.drop instead")
+    if len(twice := cleaned.columns[cleaned.columns.duplicated()]):
+        raise TableError(f"{HOOK}: has {_listing(twice)} twice; return each column once")
+
+
+def _listing(names: Iterable[object]) -> str:
+    return ", ".join(repr(str(name)) for name in names)
 
 
 def split_table(cleaned: Cleaned, settings: Settings) -> dict[str, pd.DataFrame]:

@@ -71,8 +71,10 @@ def read_raw(session: Session) -> RawTable:
     settings = session.settings
     table = session.project.read(settings)
     if not isinstance(table, pd.DataFrame):
-        kind = "nothing" if table is None else f"a {type(table).__module__}.{type(table).__name__}"
-        raise TableError(f"{HOOK}: returned {kind}; return a pandas data frame")
+        module, kind = type(table).__module__, type(table).__qualname__
+        kind = kind if module == "builtins" else f"{module}.{kind}"
+        returned = "nothing" if table is None else f"a {kind}"
+        raise TableError(f"{HOOK}: returned {returned}; return a pandas data frame")
     known = table.attrs.get(_READ, {})
     table = table.copy(deep=False)
     table.attrs = {}
@@ -93,13 +95,14 @@ def read_raw(session: Session) -> RawTable:
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table that the hook made, typed as one that was read from a file."""
+    if table.empty:
+        raise TableError(f"{HOOK}: returned a table without rows")
     if lost := [str(name) for name in table.index.names if name is not None]:
         raise TableError(
             f"{HOOK}: the index {', '.join(map(repr, lost))} would be lost; make it a column with "
             "reset_index(), or leave it out with reset_index(drop=True)"
         )
-    tables.check(HOOK, table)
-    return tables.with_dates(table.reset_index(drop=True))
+    return tables.typed(HOOK, table.reset_index(drop=True))
 
 
 def _keep(table: pd.DataFrame, settings: Settings) -> str:
@@ -110,7 +113,7 @@ def _keep(table: pd.DataFrame, settings: Settings) -> str:
         path = settings.path(place)
         if not _holds(path, digest):
             _write(table, path)
-    except (pa.ArrowException, HashError, TypeError, ValueError) as error:
+    except (pa.ArrowException, HashError, OverflowError, TypeError, ValueError) as error:
         raise TableError(
             f"{HOOK}: the table cannot be kept as Parquet: {' '.join(str(error).split())}; "
             "make each column text, numbers or dates"

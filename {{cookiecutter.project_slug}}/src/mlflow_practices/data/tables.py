@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,10 +14,10 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from .. import machine, privacy
 from ..config.sections import Data, Split
 from ..errors import PracticeError
+from . import column_types
 
 PARQUET = (".parquet", ".pq")
 SPLITS = ("train", "validation", "test")
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
 SMALL_FILE = 32 * 2**20  # bytes; such a file is read without a look at the memory
 PROBE = 2**20  # bytes of a CSV file, and
 PROBE_ROWS = 10_000  # rows of a Parquet file, from which its size in memory is told
@@ -32,11 +31,12 @@ class TableError(PracticeError):
 
 
 def read(path: Path, settings: Data) -> pd.DataFrame:
-    """Read a CSV or Parquet file; text columns that hold ISO 8601 dates become dates.
+    """Read a CSV or Parquet file, its columns typed; see `typed`.
 
     Raises:
         TableError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, larger
-            than the memory left, or has no rows, a duplicate column or an infinite number.
+            than the memory left, or has no rows, a duplicate column, an infinite number, or values
+            of a type that no model learns from.
     """
     try:
         _check_memory(path, settings)
@@ -69,33 +69,37 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
             left = machine.available_memory()
             raise TableError(_too_large(path, "more memory than there is", left)) from None
         raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    check(path, table)
-    return with_dates(table)
+    return typed(path, table)
 
 
-def check(place: object, table: pd.DataFrame) -> None:
-    """Raise `TableError`, which names ``place``, unless a table has rows, good names, finite numbers."""
+def typed(place: object, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its columns as text, booleans, numbers or dates; see `column_types`.
+
+    Raises:
+        TableError: the table has no rows, a column has no good name, cannot be converted, or holds
+            infinity. The message names ``place``.
+    """
     _check_names(place, table.columns)
     if table.empty:
         raise TableError(f"{place}: has a header and no rows")
+    table = table.copy(deep=False)
+    for column in table.columns:
+        values = table[column]
+        converted = column_types.convert(values)
+        if converted is None:
+            raise TableError(
+                f"{place}: column {column!r} holds {column_types.describe(values)}; "
+                "make it text, numbers or dates"
+            )
+        if converted is not values:
+            table[column] = converted
     for column in table.select_dtypes("number"):
         if infinite := int(np.isinf(table[column]).sum()):
             raise TableError(
                 f"{place}: column {column!r} holds infinity in {infinite} rows; "
                 "leave those cells empty"
             )
-
-
-def with_dates(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with text columns made of ISO 8601 dates (or times) as UTC-naive dates."""
-    dates = {}
-    for column in table.select_dtypes("str"):
-        present = table[column].dropna()
-        if len(present) and present.str.fullmatch(_ISO_DATE).all():
-            parsed = pd.to_datetime(table[column], format="ISO8601", utc=True, errors="coerce")
-            if parsed.notna().sum() == len(present):  # 2024-13-45 looks like a date and is none
-                dates[column] = parsed.dt.tz_localize(None)
-    return table.assign(**dates) if dates else table
+    return table
 
 
 def require_columns(table: pd.DataFrame, settings: Data) -> None:

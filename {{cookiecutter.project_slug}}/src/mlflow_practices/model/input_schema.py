@@ -10,7 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
@@ -177,6 +178,8 @@ class Column:
     ) -> tuple[np.ndarray, np.ndarray]:
         fits = ~missing
         if not pd.api.types.is_datetime64_any_dtype(values):
+            if values.dtype == object:  # a Parquet file may hold days without a time
+                values = values.map(lambda v: v.isoformat() if isinstance(v, date) else v)
             texts = values.where(pd.Series([isinstance(v, str) for v in values], values.index))
             texts = texts.astype("str")
             fits &= texts.str.fullmatch(_ISO).fillna(False).to_numpy(bool)
@@ -357,7 +360,7 @@ def _listing(names: Sequence[str]) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+    if isinstance(value, int | float | np.number | Decimal) and not isinstance(value, bool):
         try:
             return float(value)
         except OverflowError:
