@@ -63,6 +63,7 @@ class CommandLine:
             help="Train, evaluate and deploy a model with MLflow.",
         )
         self._groups: dict[str, typer.Typer] = {}
+        self._names: set[str] = set()
 
     def __call__(self) -> None:
         """Run the command that the process's arguments name."""
@@ -73,19 +74,32 @@ class CommandLine:
         """All commands: those of the rooms that are there, and those added until now."""
         for module in components.modules("commands"):
             for name, help_text in getattr(module, "GROUPS", {}).items():
-                self._app.add_typer(self._group(name), name=name, help=help_text)
+                self._group(name).info.help = help_text
             variables = getattr(module, "ENVIRONMENT", {})
             for name, action in module.COMMANDS.items():
-                self.command(name, variables.get(name, {}))(action)
+                if name not in self._names:  # the project's own goes before
+                    self.command(name, variables.get(name, {}))(action)
         return self._app
 
     def command(
         self, name: str, environment: Mapping[str, str] = MappingProxyType({})
     ) -> Callable[[Action], Action]:
-        """Add a function as the command ``name``, or ``group name`` in a group that is there.
+        """Add a function as the command ``name``, or as ``group name`` in a group, new or there.
 
-        What ``environment`` says is set, unless it is already, before anything else is imported.
+        A project's own command replaces that of the practices with the same name. What
+        ``environment`` says is set, unless it is already, before anything else is imported.
+
+        Raises:
+            ValueError: the name has more than two words, or is that of another own command.
+            TypeError: the function does not take the session first, or has a parameter that is
+                called like an option of every command.
         """
+        *group, leaf = name.split()
+        if len(group) > 1 or name in self._names:
+            raise ValueError(
+                f"{name!r}: no name, or used twice; it is `command` or `group command`"
+            )
+        self._names.add(name)
 
         def register(action: Action) -> Action:
             def run(env: Env, set_: Set, debug: Debug, **arguments: Any) -> None:
@@ -93,18 +107,19 @@ class CommandLine:
                     os.environ.setdefault(key, value)
                 _readable(debug, lambda: action(self._open(env, set_ or []), **arguments))
 
-            _, *own = inspect.signature(action, eval_str=True).parameters.values()
-            parameters = [*own, *inspect.signature(_common, eval_str=True).parameters.values()]
+            parameters = _options(action)
             run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
             run.__annotations__ = {each.name: each.annotation for each in parameters}
-            group, _, leaf = name.rpartition(" ")
-            (self._group(group) if group else self._app).command(leaf, help=action.__doc__)(run)
+            (self._group(*group) if group else self._app).command(leaf, help=action.__doc__)(run)
             return action
 
         return register
 
     def _group(self, name: str) -> typer.Typer:
-        return self._groups.setdefault(name, typer.Typer(no_args_is_help=True))
+        if name not in self._groups:
+            self._groups[name] = typer.Typer(no_args_is_help=True, help="Of this project.")
+            self._app.add_typer(self._groups[name], name=name)
+        return self._groups[name]
 
     def _open(self, environment: str | None, overrides: list[str]) -> Session:
         from .config.project import load_project
@@ -113,12 +128,28 @@ class CommandLine:
         return open_session(load_project(self._package), environment, overrides)
 
 
+def _options(action: Action) -> list[inspect.Parameter]:
+    """Return what a command takes beside the session: its own, and what every command does."""
+    given = list(inspect.signature(action, eval_str=True).parameters.values())
+    if not given:
+        raise TypeError(f"{action.__name__}: a command takes the session first")
+    own = given[1:]
+    common = inspect.signature(_common, eval_str=True).parameters
+    if taken := sorted(each.name for each in own if each.name in common):
+        raise TypeError(
+            f"{action.__name__}: every command has {', '.join(taken)}; call it otherwise"
+        )
+    return [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *common.values())]
+
+
 def _readable(debug: bool, action: Callable[[], None]) -> None:
     """Run ``action``; an error becomes a readable line (or its traceback) and exit code 1."""
     # Without this, SIGTERM would end the process with its run left RUNNING.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         action()
+    except (typer.Exit, typer.Abort, typer.BadParameter):  # a command says itself how it ended
+        raise
     except Exception as error:  # noqa: BLE001  a person reads it
         from . import privacy
 

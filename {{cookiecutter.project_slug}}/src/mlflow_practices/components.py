@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -43,17 +42,19 @@ SECTIONS = {"serving": "serving", "deployment": "deployment", "monitoring": "mon
 
 def find(name: str) -> ModuleType | None:
     """Return what a component offers to stages, or None where it is not part of the project."""
-    return import_module(f"{PRACTICES}.{name}.api") if is_present(name) else None
-
-
-def is_present(name: str) -> bool:
-    """Return whether a component is part of the project."""
-    return find_spec(f"{PRACTICES}.{name}") is not None
+    return _module(name, "api")
 
 
 def modules(name: str) -> Iterator[ModuleType]:
     """Yield the module ``name`` of every room that has one: ``commands``, or ``settings``."""
     rooms = COMPONENTS if name == "settings" else ROOMS
     for room in rooms:
-        if (Path(__file__).parent / room / f"{name}.py").is_file():
-            yield import_module(f"{PRACTICES}.{room}.{name}")
+        if module := _module(room, name):
+            yield module
+
+
+def _module(room: str, name: str) -> ModuleType | None:
+    """Return a module of a room; a folder in which only compiled files are left has none."""
+    if not (Path(__file__).parent / room / f"{name}.py").is_file():
+        return None
+    return import_module(f"{PRACTICES}.{room}.{name}")

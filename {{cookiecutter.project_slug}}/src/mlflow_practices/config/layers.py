@@ -41,7 +41,7 @@ def read_file(root: Path, name: str) -> Layer:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{place}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         raise SettingsError(f"{place}: not valid YAML: {_one_line(error)}") from None
     return place, _mapping(place, values)
 
@@ -74,7 +74,7 @@ def _override(text: str) -> Layer:
 def _nested(place: str, key: str, text: str) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"{place}: {key}: not a valid YAML value: {_one_line(error)}") from None
     for part in reversed(key.split(".")):
         value = {part: value}
@@ -200,6 +200,8 @@ def _fields(model: Any, path: Sequence[str]) -> Iterator[str]:
             continue
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None
+        if type(None) in get_args(model):  # a section that may be left out
+            model = get_args(model)[0]
     yield from getattr(model, "model_fields", {})
 
 

@@ -6,6 +6,7 @@ A later layer wins, key by key. Whatever is wrong is reported with the layer it 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -108,8 +109,7 @@ class Settings(BaseModel):
         found = self._sections.get(kind.section_name)
         if not isinstance(found, kind):
             raise SettingsError(
-                f"{kind.__name__} is no section of this configuration; name it in `settings` of "
-                "the project's project.py"
+                f"{kind.__name__}: no section of this project; name it in `settings` of project.py"
             )
         return found
 
@@ -161,9 +161,9 @@ def load_settings(
     layering.forget_parameters_of_other_estimators(layers)
     origins = layering.origins(layers)
     values = layering.merge(layers)
-    kinds = {kind.section_name: kind for kind in _sections(project)}
-    _require_known(values, [*Settings.model_fields, *kinds], origins)
-    made, mistakes = {}, []
+    kinds = _sections(project)
+    mistakes = _take_out_unknown(values, [*Settings.model_fields, *kinds], origins)
+    made = {}
     for key, kind in kinds.items():
         try:
             made[key] = kind.model_validate(values.pop(key, {}))
@@ -172,7 +172,7 @@ def load_settings(
     try:
         settings = Settings.model_validate(values, context={"metrics": project.metrics})
     except ValidationError as error:
-        mistakes.insert(0, layering.explain(error, Settings, origins))
+        mistakes.append(layering.explain(error, Settings, origins))
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     settings._environment, settings._root, settings._origins = environment, root, origins
@@ -186,21 +186,40 @@ def load_settings(
     return settings
 
 
-def _sections(project: Project) -> list[type[Section]]:
-    found = [kind for module in components.modules("settings") for kind in module.SECTIONS]
-    return [*found, *project.settings]
+def _sections(project: Project) -> dict[str, type[Section]]:
+    """Return the sections beside the core's own, those of components and of the project, by name."""
+    kinds = {
+        kind.section_name: kind
+        for module in components.modules("settings")
+        for kind in module.SECTIONS
+    }
+    for kind in project.settings:
+        place = f"project.py: settings: {getattr(kind, '__name__', kind)}"
+        if not (isinstance(kind, type) and issubclass(kind, Section)):
+            raise SettingsError(f"{place}: is no class that is derived from Section")
+        name = kind.section_name
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+            raise SettingsError(
+                f'{place}: say what it is called, in small letters: section_name: ClassVar[str] = "..."'
+            )
+        if name in {*kinds, *Settings.model_fields, *components.SECTIONS}:
+            raise SettingsError(f"{place}: there is a section {name} already; call it otherwise")
+        kinds[name] = kind
+    return kinds
 
 
-def _require_known(
-    values: Mapping[str, Any], known: Sequence[str], origins: Mapping[str, str]
-) -> None:
-    lines = []
-    for key in values.keys() - set(known):
+def _take_out_unknown(
+    values: dict[str, Any], known: Sequence[str], origins: Mapping[str, str]
+) -> list[str]:
+    """Take the sections that nobody declares out of ``values``, and return a mistake for each."""
+    mistakes = []
+    for key in sorted(values.keys() - set(known)):
         place = layering.place([key], origins)
         if component := components.SECTIONS.get(key):
-            lines.append(f"{place}: {key}: the component {component} is not part of this project")
+            reason = f"the component {component} is not part of this project; take the section out"
         else:
             guess = layering.guess(key, known)
-            lines.append(f"{place}: {key}: unknown key; allowed: {', '.join(known)}{guess}")
-    if lines:
-        raise SettingsError("\n".join(sorted(lines)))
+            reason = f"unknown key; allowed: {', '.join(known)}{guess}"
+        mistakes.append(f"{place}: {key}: {reason}")
+        del values[key]
+    return mistakes
