@@ -104,6 +104,7 @@ import importlib.util, json, sys
 import pandas as pd
 for name in ("{projects.PACKAGE}", "mlflow_practices"):
     assert importlib.util.find_spec(name) is None, name
+import mlflow
 model = mlflow.pyfunc.load_model(sys.argv[1])
 rows = pd.read_parquet(sys.argv[2])
 assert "mlflow_practices" not in sys.modules
@@ -333,11 +334,11 @@ def test_champion_and_canary_of_two_commits_answer_each_as_its_own_code_says(
     finally:
         canary.end(client, settings)
     # In this process features.py is a third one.
-    for version in (history.old, history.new, history.old):
-        files = local_copies.obtain(session, version, tmp_path / "copies")
-        model = ServedModel(session, version, files)
+    for each in (history.old, history.new, history.old):
+        files = local_copies.obtain(session, each, tmp_path / "copies")
+        model = ServedModel(session, each, files)
         answers = model.predict(model.input_schema.read_table(rows)).tolist()
-        assert answers == history.right[version.number]
+        assert answers == history.right[each.number]
         assert model.format in ("onnx", "arrays")
     assert not hasattr(sys.modules[f"{projects.PACKAGE}.features"], "Ratio")
     assert not any(str(tmp_path) in place for place in sys.path)
