@@ -23,6 +23,8 @@ import pandas as pd
 import projects
 import pytest
 from mlflow_practices.deployment import canary
+from mlflow_practices.deployment.serving_checks import offline
+from mlflow_practices.deployment.serving_checks.service import Service
 from mlflow_practices.model.safe_loading import TrustError
 from mlflow_practices.model.signature import features
 from mlflow_practices.registry import (
@@ -301,6 +303,10 @@ def test_a_champion_of_before_an_edit_is_served_and_scores_as_before(
     with team.serve() as server:
         assert ask(server, rows) == (right, "example-production/1")
         assert server.get("/version")["format"] == history.while_old[1]
+        # What a deployment's tests compare with, in this process, whose code is another again.
+        truth = offline.predict(Service(server.address, team.session), tmp_path / "truth")
+        assert truth.source.startswith("the test split")
+        assert truth.differences(ask(server, truth.rows)[0]) == []
     # From its copy, without the registry.
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     with team.serve(**away) as server:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
 import yaml
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import MinMaxScaler
-
 from mlflow_practices.config.sections import Training
 from mlflow_practices.evaluation import metrics
 from mlflow_practices.model import estimators, safe_loading
@@ -24,6 +21,12 @@ from mlflow_practices.optimization.array_preparation import Preparation, arrays
 from mlflow_practices.optimization.optimized_model import Optimized, Report
 from mlflow_practices.tracking.session import Session
 from my_ml_project.project import PROJECT
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 CLASSIFIERS: dict[str, dict[str, object]] = {
     "ensemble.RandomForestClassifier": {"n_estimators": 20},
@@ -116,6 +119,86 @@ def test_features_are_those_of_the_pipeline_to_the_last_bit(
     prepare = Preparation.of(pipeline)
     for rows in (X, strange(X, seed), X.tail(1)):
         np.testing.assert_array_equal(prepare(arrays(rows)), pipeline["prepare"].transform(rows))
+
+
+def test_numbers_that_are_categories_are_encoded_to_the_last_bit(
+    X: pd.DataFrame, table: pd.DataFrame
+) -> None:
+    encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+    pipeline = Pipeline(
+        [
+            ("prepare", ColumnTransformer([("codes", encoder, ["count", "size", "colour"])])),
+            ("estimator", DecisionTreeClassifier()),
+        ]
+    ).fit(X, table["label"])
+    prepare = Preparation.of(pipeline)
+    for rows in (X, strange(X, 1)):
+        np.testing.assert_array_equal(prepare(arrays(rows)), pipeline["prepare"].transform(rows))
+
+
+class Doubled(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A transformer of the project's that cannot do with gaps."""
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:
+        """Learn nothing."""
+        self.fitted_ = True
+        return self
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        """Return twice the numbers."""
+        return self.transform_arrays([X[name].to_numpy() for name in X])
+
+    def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
+        """Return the same of arrays."""
+        made = np.column_stack(columns) * 2
+        if np.isnan(made).any():
+            raise KeyError("a gap")
+        return made
+
+
+class Flat(Doubled):
+    """One whose arrays have another shape than they should."""
+
+    def transform(self, X: pd.DataFrame) -> np.ndarray:
+        """Return a column."""
+        return self.transform_arrays([X[name].to_numpy() for name in X])[:, None]
+
+    def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
+        """Return what has no columns."""
+        return columns[0] * 2
+
+
+@pytest.mark.parametrize(
+    ("own", "reason"),
+    [(Doubled(), "one row takes"), (Flat(), "the original stays: on arrays it fails: IndexError")],
+)
+def test_a_transformer_that_fails_ends_no_training(
+    own: Doubled, reason: str, X: pd.DataFrame, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    steps = [
+        ("prepare", ColumnTransformer([("own", own, ["count"])])),
+        ("estimator", DecisionTreeClassifier()),
+    ]
+    pipeline = Pipeline(steps).fit(X, table["label"])
+    skops.io.dump(pipeline, tmp_path / "model.skops")
+    trusted = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    report, _ = optimization.choose(tmp_path / "model.skops", trusted, X)
+    assert reason in report.reason
+    assert (report.winner == "original") == isinstance(own, Flat)
+
+
+def test_a_date_that_no_request_can_hold_does_not_keep_the_original(
+    X: pd.DataFrame,
+    table: pd.DataFrame,
+    choose: Callable[[Pipeline], tuple[Report, Optimized]],
+) -> None:
+    X["seen"] = X["seen"].astype("datetime64[us]")
+    X.loc[3, "seen"] = pd.Timestamp("9999-12-31")
+    X.loc[4, "seen"] = pd.Timestamp("0001-01-01")
+    report, copy = choose(fit("tree.DecisionTreeClassifier", {}, X, table["label"]))
+    assert report.winner != "original"
+    rows = X.drop(index=[3, 4])
+    assert len(copy.predict(arrays(rows))) == len(rows)
 
 
 @pytest.mark.parametrize(("path", "params"), (CLASSIFIERS | REGRESSORS).items())
@@ -296,7 +379,9 @@ def test_a_damaged_copy_is_refused(
     pipeline = fit(path, CLASSIFIERS[path], X, table["label"])
     choose(pipeline)
     (tmp_path / optimized_model.FOLDER / optimized_model.MODEL).write_bytes(b"not a model")
-    with pytest.raises(optimized_model.OptimizationError, match=r"optimized/: .*; train the model again"):
+    with pytest.raises(
+        optimized_model.OptimizationError, match=r"optimized/: .*; train the model again"
+    ):
         optimized_model.load(tmp_path, pipeline)
 
 
