@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from mlflow_practices.tracking.session import Session
+from mlflow_practices.tracking.session import Session, SessionError, open_session
 
 import projects
 from projects import run_command as run
@@ -244,3 +245,53 @@ def test_a_stopped_training_leaves_nothing_half_done(project: Path, how: signal.
     statuses = [entry.info.status for entry in client.search_runs([found.experiment_id])]
     assert statuses[0] == "FINISHED"
     assert statuses[1] == ("FAILED" if how == signal.SIGTERM else "KILLED")
+
+
+SLOW = {"mlflow", "pandas", "sklearn", "numpy", "great_expectations", "fastapi"}
+LOOK = f"""
+import runpy, sys
+sys.argv = ["{projects.PACKAGE}", *sys.argv[1:]]
+try:
+    runpy.run_module("{projects.PACKAGE}", run_name="__main__")
+except SystemExit as end:
+    print(end.code, *{{name.partition(".")[0] for name in sys.modules}}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["train", "--help"]])
+def test_help_imports_nothing_slow(project: Path, words: list[str]) -> None:
+    command = [sys.executable, "-c", LOOK, *words]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert "Usage:" in done.stdout
+    code, *modules = done.stderr.split()
+    assert code == "0"
+    assert "mlflow_practices" in modules
+    assert not SLOW & set(modules)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["settings", "show"]])
+def test_what_only_looks_opens_no_store(project: Path, words: list[str]) -> None:
+    (project / "mlflow.db").unlink()
+    before = sorted(project.rglob("*"))
+    command = [sys.executable, "-m", projects.PACKAGE, *words]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "evaluat" in done.stdout
+    assert sorted(project.rglob("*")) == before
+
+
+def test_two_projects_in_one_interpreter_are_refused(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = session.settings.root
+    (root / "another_project").mkdir()
+    (root / "another_project/__init__.py").touch()
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.setenv("ANOTHER_PROJECT__ROOT", str(root))
+    with pytest.raises(SessionError) as caught:
+        open_session(replace(projects.PROJECT, package="another_project"))
+    assert str(caught.value) == (
+        "this interpreter works for my_ml_project already; start another for another_project: "
+        "what is redacted is decided once a process"
+    )
+    assert projects.open_project().settings == session.settings  # the first one goes on
