@@ -180,8 +180,9 @@ def _encoded(columns: list[str], start: int, encoder: OneHotEncoder, width: int)
 
 def _listed(column: np.ndarray) -> list[Any]:
     """Return the values of a column, None for what is missing: NaN where it is of numbers."""
-    values = column.tolist()
-    return values if column.dtype.kind == "O" else [None if v != v else v for v in values]
+    known = column if column.dtype.kind != "f" else np.where(np.isnan(column), None, column)
+    values: list[Any] = known.tolist()
+    return values
 
 
 def _values(categories: np.ndarray) -> list[Any]:
