@@ -180,8 +180,10 @@ def _encoded(columns: list[str], start: int, encoder: OneHotEncoder, width: int)
 
 def _listed(column: np.ndarray) -> list[Any]:
     """Return the values of a column, None for what is missing: NaN where it is of numbers."""
-    known = column if column.dtype.kind != "f" else np.where(np.isnan(column), None, column)
-    values: list[Any] = known.tolist()
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "f":
+        for row in np.flatnonzero(np.isnan(column)):
+            values[row] = None
     return values
 
 
