@@ -14,8 +14,7 @@ from mlflow_practices.data.source import read_raw
 from mlflow_practices.data.tables import TableError
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation
-
-import projects
+from my_ml_project.project import PROJECT
 
 Clean = Callable[[pd.DataFrame], pd.DataFrame]
 FEATURES = "; put that into features.py, or training and serving would differ"
@@ -23,7 +22,7 @@ FEATURES = "; put that into features.py, or training and serving would differ"
 
 def cleaning(clean: Clean, *overrides: str) -> Session:
     """Return a session of a project with this hook `clean`."""
-    return open_session(replace(projects.PROJECT, clean=clean), overrides=overrides)
+    return open_session(replace(PROJECT, clean=clean), overrides=overrides)
 
 
 def cleaned(clean: Clean, *overrides: str) -> Cleaned:

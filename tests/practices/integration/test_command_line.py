@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from mlflow_practices.tracking.session import Session, SessionError, open_session
+from my_ml_project.project import PROJECT
 
 import projects
 from projects import run_command as run
@@ -289,7 +290,7 @@ def test_two_projects_in_one_interpreter_are_refused(
     monkeypatch.syspath_prepend(root)
     monkeypatch.setenv("ANOTHER_PROJECT__ROOT", str(root))
     with pytest.raises(SessionError) as caught:
-        open_session(replace(projects.PROJECT, package="another_project"))
+        open_session(replace(PROJECT, package="another_project"))
     assert str(caught.value) == (
         "this interpreter works for my_ml_project already; start another for another_project: "
         "what is redacted is decided once a process"

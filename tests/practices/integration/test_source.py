@@ -15,8 +15,8 @@ from mlflow_practices.data.source import RawTable, read_raw, read_table
 from mlflow_practices.data.tables import TableError
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation
+from my_ml_project.project import PROJECT
 
-import projects
 from projects import run_command as run
 
 NO_FILE = "data.raw=null"
@@ -25,7 +25,7 @@ NO_FILE = "data.raw=null"
 def reading(returned: Any, *overrides: str) -> Session:
     """Return a session of a project whose hook `read` returns this."""
     read: Callable[[Settings], Any] = returned if callable(returned) else lambda settings: returned
-    return open_session(replace(projects.PROJECT, read=read), overrides=overrides)
+    return open_session(replace(PROJECT, read=read), overrides=overrides)
 
 
 def kept(project: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from mlflow_practices.config.layers import SettingsError
 from mlflow_practices.config.sections import Section
 from mlflow_practices.config.settings import Settings, load_settings
 from mlflow_practices.serving.settings import ServingSettings
+from my_ml_project.project import PROJECT
 from pydantic import Field, model_validator
 
 import projects
@@ -50,7 +51,7 @@ def written(project: Path) -> Path:
 
 
 def load(*overrides: str, settings: tuple[Any, ...] = (ReportSettings,)) -> Settings:
-    return load_settings(replace(projects.PROJECT, settings=settings), overrides=overrides)
+    return load_settings(replace(PROJECT, settings=settings), overrides=overrides)
 
 
 def test_a_section_is_read_in_all_layers(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
