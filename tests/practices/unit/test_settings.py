@@ -66,6 +66,8 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
         ("data.split.method=time", ["needs `column`"]),
         ("data=3", ["--set: data: must be a mapping with the keys raw"]),
         ("data.drop=[label]", ["the target 'label' cannot be dropped"]),
+        ("data.raw=https://example.com/t.csv", ["is an address; let data_preparation.read fetch"]),
+        ("training.seed=2024-13-45", ["--set: training.seed: not a valid YAML value"]),
         ("privacy.drop=[label]", ["--set: privacy: the target 'label' cannot be dropped"]),
         (
             "evaluation.gates.metrics={acuracy: {at_least: 1}}",
@@ -117,7 +119,12 @@ def test_a_mistyped_variable_is_not_passed_over(
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [("a: [", "not valid YAML"), ("- a", "must be a mapping"), ("{}", "project: missing")],
+    [
+        ("a: [", "not valid YAML"),
+        ("- a", "must be a mapping"),
+        ("{}", "project: missing"),
+        ("a: 2024-13-45", "not valid YAML"),
+    ],
 )
 def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
     (project / "configs/base.yaml").write_text(content)
@@ -143,6 +150,6 @@ def test_secrets_are_masked(project: Path) -> None:
     assert shown["training.params.api_key"] == "[REDACTED]"
 
 
-@pytest.mark.parametrize("environment", ["local", "production"])
+@pytest.mark.parametrize("environment", ["local", "production", "ci"])
 def test_this_projects_own_files_are_valid(environment: str) -> None:
     assert load(environment).environment == environment

@@ -85,7 +85,7 @@ class Data(Section):
     @classmethod
     def _is_a_file(cls, raw: object) -> object:
         if "://" in str(raw):
-            raise ValueError("is an address; fetch the file, and name it by its path")
+            raise ValueError("is an address; let data_preparation.read fetch it, or name a file")
         return raw
 
     @model_validator(mode="after")
