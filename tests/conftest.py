@@ -51,6 +51,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("COOKIECUTTER_CONFIG", str(folder / "cookiecutter.yaml"))
         patch.setenv("GIT_CONFIG_GLOBAL", str(folder / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        # Every rendering has the same libraries, whose types are read once.
+        patch.setenv("MYPY_CACHE_DIR", str(folder / "mypy"))
         yield folder
 
 
