@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
 from rendering import RunProject, render_into
 
 EXAMPLE = re.compile(r"^```(python|yaml)\n# (.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -20,7 +20,6 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd
-import projects
 import pytest
 from mlflow_practices.deployment import canary
 from mlflow_practices.deployment.serving_checks import offline
@@ -39,6 +38,8 @@ from mlflow_practices.registry import (
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.scoring.served_model import ServedModel
 from mlflow_practices.tracking.session import Session
+
+import projects
 from servers import START, Serving, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends servers by signals")

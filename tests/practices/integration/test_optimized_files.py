@@ -6,9 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import projects
 import pytest
-import servers
 from mlflow_practices.data.hashing import file_hash
 from mlflow_practices.model import safe_loading
 from mlflow_practices.model.signature import features
@@ -18,6 +16,9 @@ from mlflow_practices.registry import evidence, versions
 from mlflow_practices.tracking import recording
 from mlflow_practices.tracking.session import Session
 from sklearn.tree import DecisionTreeClassifier
+
+import projects
+import servers
 
 ADDED = {"optimized/model.onnx", "optimized/report.json"}
 
@@ -76,7 +77,10 @@ def test_a_model_saved_with_pickle_is_not_touched(
     X, y = table[["count"]].astype(float), table["label"]
     with session.stage("model-training"):
         model = recording.log_sklearn_model(
-            DecisionTreeClassifier().fit(X, y), X.head(1), serialization_format="cloudpickle", pip_requirements=[]
+            DecisionTreeClassifier().fit(X, y),
+            X.head(1),
+            serialization_format="cloudpickle",
+            pip_requirements=[],
         )
     version = versions.register_challenger(session.client, model, "example", {})
     with pytest.raises(safe_loading.TrustError, match="is saved as cloudpickle"):

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-
 from mlflow_practices.model.input_schema import Columns
 from mlflow_practices.serving import cache
 from mlflow_practices.serving.settings import Cache

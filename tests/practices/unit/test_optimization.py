@@ -51,7 +51,7 @@ def _time_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def X(table: pd.DataFrame) -> pd.DataFrame:  # noqa: N802
+def X(table: pd.DataFrame) -> pd.DataFrame:
     """Return features of every kind, with gaps in each but one."""
     random = np.random.default_rng(1)
     rows = len(table)
