@@ -15,7 +15,7 @@ import pytest
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
 
-from rendering import IDENTITY, TEMPLATE, Render, RunProject, load, render_into
+from renderings import IDENTITY, TEMPLATE, Render, RunProject, load, render_into
 
 # What is fetched once and configured per machine must still be found under another HOME.
 KEPT = {

@@ -30,7 +30,9 @@ def open_project(environment: str | None = None, overrides: Sequence[str] = ()) 
 
 def train(session: Session) -> Version:
     """Prepare the data, train on it, and return the version."""
-    return model_training.run(session, data_preparation.run(session).manifest).version
+    manifest = data_preparation.run(session).manifest
+    version: Version = model_training.run(session, manifest).version
+    return version
 
 
 def run_command(*words: str) -> Result:

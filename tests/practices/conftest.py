@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rendering import render_into
+from renderings import render_into
 
 _folder = tempfile.mkdtemp(prefix="practices-")
 atexit.register(shutil.rmtree, _folder, ignore_errors=True)

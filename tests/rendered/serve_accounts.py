@@ -32,6 +32,7 @@ with servers.mlflow_server(folder, accounts=True) as server:
             rights.grant_user_permission(name, "registered_model", PROJECT, right)
             for phase in tracking.PHASES:
                 found = client.get_experiment_by_name(f"{PROJECT}/{phase}")
+                assert found is not None
                 rights.grant_user_permission(name, "experiment", found.experiment_id, right)
     print(json.dumps({name: server.login(name) for name in RIGHTS}), flush=True)
     sys.stdin.read()

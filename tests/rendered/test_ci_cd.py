@@ -22,7 +22,7 @@ import yaml
 from cookiecutter.main import cookiecutter
 
 from github_actions import GitHub, Job, Unsupported, evaluate, interpolate, listed
-from rendering import IDENTITY, TEMPLATE, Render
+from renderings import IDENTITY, TEMPLATE, Render
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="runs on ubuntu")
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from rendering import RunProject, render_into
+from renderings import RunProject, render_into
 
 EXAMPLE = re.compile(r"^```(python|yaml)\n# (.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

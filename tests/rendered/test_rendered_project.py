@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from cookiecutter.main import cookiecutter
 
-from rendering import TEMPLATE, Render, RunProject
+from renderings import TEMPLATE, Render, RunProject
 
 sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
 import screenshot

@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import frame_to_be_available_and_switch_to_it
 from selenium.webdriver.support.ui import WebDriverWait
 
-from rendering import TEMPLATE
+from renderings import TEMPLATE
 
 sys.path.insert(0, str(TEMPLATE / "docs"))  # a folder with a script, not a package
 import screenshot

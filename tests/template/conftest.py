@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pytest_cookies.plugin import Cookies
 
-from rendering import TEMPLATE, Bake, Baked
+from renderings import TEMPLATE, Bake, Baked
 
 
 @pytest.fixture

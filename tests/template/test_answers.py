@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from rendering import TEMPLATE, Bake, Render
+from renderings import TEMPLATE, Bake, Render
 
 PARSERS: dict[str, Callable[[str], object]] = {
     ".ipynb": json.loads,

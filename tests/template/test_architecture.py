@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rendering import PRACTICES, RENDERED, load
+from renderings import PRACTICES, RENDERED, load
 
 PROJECT = RENDERED / "src/{{cookiecutter.package_name}}"
 # From the top to the ground; a folder stands for all modules in it. Of the components, each may
@@ -161,8 +161,9 @@ def test_a_reader_of_the_guide_finds_its_names_in_the_stages() -> None:
 def test_every_error_has_the_one_base() -> None:
     for path in sources(PRACTICES):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            named = isinstance(node, ast.ClassDef) and not node.name.startswith("_")
-            if named and node.name.endswith("Error") and path.name != "errors.py":
+            if not isinstance(node, ast.ClassDef) or path.name == "errors.py":
+                continue
+            if node.name.endswith("Error") and not node.name.startswith("_"):
                 assert "Exception" not in map(ast.unparse, node.bases), f"{path}: {node.name}"
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rendering import IDENTITY, Render, RunProject
+from renderings import IDENTITY, Render, RunProject
 
 OLDEST, NEWEST = "1.30", "1.37"  # Kubernetes
 ANSWERS: dict[str, dict[str, str]] = {

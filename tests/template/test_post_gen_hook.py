@@ -28,7 +28,7 @@ import pytest
 import yaml
 from cookiecutter.utils import create_env_with_context
 
-from rendering import TEMPLATE, Bake, Render
+from renderings import TEMPLATE, Bake, Render
 
 PHASES = [
     "data-preparation",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from cookiecutter.exceptions import FailedHookException
 
-from rendering import Bake, Render
+from renderings import Bake, Render
 
 TEXTS = [
     "project_name",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rendering import PRACTICES, TEMPLATE, Render
+from renderings import PRACTICES, TEMPLATE, Render
 
 README = (TEMPLATE / "README.md").read_text(encoding="utf-8")
 

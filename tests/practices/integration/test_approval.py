@@ -61,7 +61,7 @@ def evaluated(session: Session, version: Version) -> Evaluated:
 
 @pytest.fixture
 def approved(session: Session, evaluated: Evaluated) -> Version:
-    version = evaluated.version
+    version: Version = evaluated.version
     approval.approve_model(version.name, version.number, "looks right", session)
     return version
 

@@ -264,7 +264,8 @@ def count_openings(patch: pytest.MonkeyPatch) -> list[str]:
 
 
 def deploy(session: Session, version: Version) -> Deployed:
-    return model_deployment.run(session, version)
+    done: Deployed = model_deployment.run(session, version)
+    return done
 
 
 def refused(shop: Shop, session: Session, version: Version) -> str:

@@ -123,7 +123,7 @@ class Team:
 
     @property
     def code(self) -> Path:
-        return self.folder / "src" / projects.PACKAGE
+        return self.folder / "src" / str(projects.PACKAGE)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -51,6 +51,7 @@ def session(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 @pytest.fixture
 def source(session: Session) -> Path:
     """Return the rows that it was trained on, with columns that it does not know."""
+    assert session.settings.data.raw is not None
     return session.settings.path(session.settings.data.raw)
 
 

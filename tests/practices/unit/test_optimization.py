@@ -95,7 +95,7 @@ def fit(
     problem_type = problem_type or ("regression" if y.dtype.kind == "f" else "classification")
     training = Training(estimator=f"sklearn.{path}", params=params, seed=0)
     settings = SimpleNamespace(training=training, problem_type=problem_type)
-    prepare = PROJECT.build(X, settings)  # type: ignore[arg-type]  # of which it reads nothing
+    prepare = PROJECT.build(X, settings)
     return estimators.make_pipeline(prepare, settings).fit(X, y)  # type: ignore[arg-type]
 
 

@@ -56,7 +56,7 @@ def judge(
     kind = "classification" if candidate.classification else "regression"
     dummy = predict(baseline(kind).fit(X, y), X)
     limits = Gates.model_validate(demands)
-    given = {"latency_ms": 5.0, "size_mb": 2.0, "metrics": metrics}
+    given: dict[str, Any] = {"latency_ms": 5.0, "size_mb": 2.0, "metrics": metrics}
     return gates.judge(limits, X, y, candidate, dummy, champion, **given)
 
 
