@@ -24,7 +24,10 @@ for experiment in client.search_experiments(filter_string=f"name LIKE '{project}
                 "params": run.data.params,
                 "metrics": run.data.metrics,
                 "artifacts": [item.path for item in client.list_artifacts(run.info.run_id)],
-                "inputs": [entry.dataset.digest for entry in run.inputs.dataset_inputs],  # type: ignore[union-attr],
+                "inputs": [
+                    entry.dataset.digest
+                    for entry in (run.inputs.dataset_inputs if run.inputs else [])
+                ],
             }
         )
 if models := client.search_registered_models(filter_string=f"name = '{project}'"):
