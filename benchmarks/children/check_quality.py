@@ -76,7 +76,7 @@ with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         with quality._quietly():
             return all(each.met for each in quality._check(table, quality._read(suite), ()))
 
-    cases = {
+    cases: dict[str, Callable[[], bool]] = {
         "plain pandas": by_pandas,
         "the suite, checked": by_suite,
         "the suite, checked and logged": lambda: (

@@ -83,7 +83,7 @@ free, table = sentences(texts), make(rows)
 records = [{"email": "ann@example.org", "note": text, "size": 1.5} for text in free]
 search = re.compile(E_MAIL).sub
 policies = privacy.policies(table, {})
-choice = {"code": "pseudonymise", "email": "mask"}
+choice: dict[str, privacy.Policy] = {"code": "pseudonymise", "email": "mask"}
 report = {
     "texts": measure(
         {
