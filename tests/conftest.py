@@ -34,6 +34,19 @@ for _name in list(os.environ):
         del os.environ[_name]
 
 
+# What the practices set when they are imported, and MLflow when it is pointed at a store.
+SET_BY_IMPORTS = ("MLFLOW_", "GX_ANALYTICS_ENABLED", "ORT_DISABLE_TELEMETRY")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let no test of a rendered project inherit what tests of the practices left in the process."""
+    if "practices" not in item.path.parts:
+        for name in list(os.environ):
+            if name.startswith(SET_BY_IMPORTS):
+                del os.environ[name]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep the user's home and the settings of git, Cookiecutter and MLflow out of the tests."""

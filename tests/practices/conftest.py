@@ -41,9 +41,9 @@ import projects
 import servers
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _defaults_of_the_practices(home: Path) -> None:
-    """Set once more what the practices set when they are imported: ``home`` took it away."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Set once more what the practices set when they are imported: other tests take it away."""
     importlib.reload(practices)
 
 

@@ -51,7 +51,7 @@ def driver() -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def phases(pipeline_project: Path) -> dict[str, str]:
     """Return what the rendered project says of each of its phases."""
-    tracking = pipeline_project / "src" / "my_ml_project" / "tracking" / "__init__.py"
+    tracking = pipeline_project / "src" / "mlflow_practices" / "tracking" / "__init__.py"
     return dict(runpy.run_path(str(tracking))["PHASES"])
 
 
