@@ -141,6 +141,11 @@ def test_the_examples_work_together(project: Path, run_project: RunProject) -> N
     assert travels == {"__init__.py", "features.py", "estimators.py"}
 
 
+def test_the_projects_own_tests_pass_with_them(project: Path, run_project: RunProject) -> None:
+    done = run_project(project, "pytest", "-q")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_mistyped_key_of_an_own_section_is_named(project: Path, run_project: RunProject) -> None:
     done = run_project(project, "my_ml_project", "settings", "show", "--set", "latest.fiel=x")
     assert done.returncode == 1

@@ -19,13 +19,15 @@ from {{ cookiecutter.package_name }}.project import PROJECT
 SAMPLE_ROWS = 2000
 
 
-def read_sample(settings: Settings) -> pd.DataFrame:
-    table = PROJECT.read(settings)
-    return table.sample(min(len(table), SAMPLE_ROWS), random_state=0)
-
-
 @pytest.fixture(scope="session")
 def project() -> Project:
+    """Return the project, which reads a sample of what it reads in its own folder."""
+    settings = load_settings(PROJECT, "ci")
+
+    def read_sample(_: Settings) -> pd.DataFrame:
+        table = PROJECT.read(settings)
+        return table.sample(min(len(table), SAMPLE_ROWS), random_state=0)
+
     return replace(PROJECT, read=read_sample)
 
 
@@ -34,9 +36,7 @@ def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Return a session with configs/ci.yaml; what it writes stands in a temporary folder."""
     root = tmp_path_factory.mktemp("project")
     shutil.copytree(PROJECT.root / "configs", root / "configs")
-    if raw := load_settings(PROJECT, "ci").data.raw:
-        (root / raw).parent.mkdir(parents=True)
-        shutil.copy(PROJECT.root / raw, root / raw)
+    (root / "models").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(f"{layers.prefix(PROJECT.package)}ROOT", str(root))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(root / 'mlflow.db').as_posix()}")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from mlflow_practices.model.estimators import make_pipeline
-from mlflow_practices.model.safe_loading import TrustError, trusted_types
+from mlflow_practices.model.safe_loading import TrustError, trusted_types, unvouched
 from mlflow_practices.model.signature import features
 from mlflow_practices.tracking.session import Session
 from my_ml_project.features import build
@@ -20,3 +20,11 @@ def test_a_type_that_nobody_vouched_for_is_refused(table: pd.DataFrame, session:
     strange = "_pytest.monkeypatch.MonkeyPatch"
     vouched = projects.open_project(overrides=[f"training.trusted_types=[{strange}]"])
     assert strange in trusted_types(pipeline, vouched)
+
+
+def test_no_function_of_a_trusted_library_is_vouched_for(session: Session) -> None:
+    """A saved model may have those that it lists called, and this one runs code."""
+    function = "numpy.testing._private.utils.runstring"
+    assert unvouched([function], "sklearn", session) == [function]
+    types = ["sklearn.tree._tree.Tree", "numpy.dtype", "numpy.log1p", "my_ml_project.x.Y"]
+    assert unvouched(types, "sklearn", session) == []

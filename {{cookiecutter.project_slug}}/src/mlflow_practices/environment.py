@@ -124,6 +124,9 @@ def _replace(path: Path, lines: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        lock(Path(__file__).resolve().parents[2], upgrade=bool(os.environ.get("UPGRADE")))
+        lock(
+            Path(__file__).resolve().parents[2],
+            upgrade=os.environ.get("UPGRADE", "0") not in ("", "0"),
+        )
     except RuntimeError as error:
         sys.exit(f"error: {error}")

@@ -42,6 +42,7 @@ def run(session: Session) -> Prepared:
             source=str(raw.path),
             sample_rows=settings.privacy.sample_rows,
             policies=raw.policies,
+            digest=raw.hash,
         )
         before = validate_data_quality(
             raw.table, suite(settings, "raw"), "raw", raw.policies, raw.source.path

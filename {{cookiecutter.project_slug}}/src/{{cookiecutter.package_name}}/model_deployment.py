@@ -17,7 +17,7 @@ def run(session: Session, version: Version) -> Deployed:
     """Bring an approved version to production, or leave production as it was.
 
     A step is a function that takes the deployment and returns what there is to say of it; one that
-    raises ends the deployment. Add your own where it belongs.
+    raises ends the deployment. Add your own where it belongs; it may take ``deployment.test_seconds``.
     """
     return deploy_model_pipeline(
         version,

@@ -139,7 +139,8 @@ def load_settings(
     """Read and check the configuration.
 
     Args:
-        project: whose; its folder is the variable ``<PACKAGE>__ROOT``, where that is set.
+        project: whose; its folder is the variable ``<PACKAGE>__ROOT``, where that is set, and
+            of a project that is installed without its ``configs/`` the current folder.
         environment: names ``configs/<environment>.yaml``; by default the variable
             ``<PACKAGE>__ENV``, else ``local``.
         overrides: texts of one or more ``dotted.key=value``, the values in YAML.
@@ -150,7 +151,8 @@ def load_settings(
     if wrong := metrics.mistakes(project.metrics):
         raise SettingsError("\n".join(f"metrics.py: {line}" for line in wrong))
     prefix = layering.prefix(project.package)
-    root = Path(os.environ.get(f"{prefix}ROOT") or project.root).absolute()
+    around = project.root if (project.root / "configs").is_dir() else Path.cwd()
+    root = Path(os.environ.get(f"{prefix}ROOT") or around).absolute()
     environment = environment or os.environ.get(f"{prefix}ENV") or DEFAULT_ENVIRONMENT
     layers = [
         layering.read_file(root, "base"),

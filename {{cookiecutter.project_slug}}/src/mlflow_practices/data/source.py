@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ class RawTable:
     source: Source
     path: Path
     policies: dict[str, privacy.Policy]
+    hash: str
 
     def facts(self) -> dict[str, Any]:
         """Return what tells this table from another."""
@@ -78,11 +80,13 @@ def read_raw(session: Session) -> RawTable:
     known = table.attrs.get(_READ, {})
     table = table.copy(deep=False)
     table.attrs = {}
-    if known and content_hash(table) == known["hash"]:
+    digest = _hash(table)
+    if known and digest == known["hash"]:
         file = known["file"]
     else:
-        table = _checked(table)
-        file = _keep(table, settings)
+        table = _checked(table, settings.data.drop)
+        digest = _hash(table)
+        file = _keep(table, digest, settings)
     policies = privacy.policies(table, settings.privacy.policies)
     if policies.get(settings.data.target) == "drop":
         raise privacy.PrivacyError(
@@ -90,10 +94,11 @@ def read_raw(session: Session) -> RawTable:
             "privacy.keep if it is not, or in privacy.pseudonymise"
         )
     path = settings.path(Path(file))
-    return RawTable(table, versioning.describe_source(path, Path(file), len(table)), path, policies)
+    source = versioning.describe_source(path, Path(file), len(table))
+    return RawTable(table, source, path, policies, digest)
 
 
-def _checked(table: pd.DataFrame) -> pd.DataFrame:
+def _checked(table: pd.DataFrame, drop: list[str]) -> pd.DataFrame:
     """Return a table that the hook made, typed as one that was read from a file."""
     if table.empty:
         raise TableError(f"{HOOK}: returned a table without rows")
@@ -102,23 +107,39 @@ def _checked(table: pd.DataFrame) -> pd.DataFrame:
             f"{HOOK}: the index {', '.join(map(repr, lost))} would be lost; make it a column with "
             "reset_index(), or leave it out with reset_index(drop=True)"
         )
-    return tables.typed(HOOK, table.reset_index(drop=True))
+    return tables.typed(HOOK, table.reset_index(drop=True), drop)
 
 
-def _keep(table: pd.DataFrame, settings: Settings) -> str:
+def _hash(table: pd.DataFrame) -> str:
+    try:
+        return content_hash(table)
+    except HashError as error:
+        raise TableError(f"{HOOK}: {error}") from None
+
+
+def _keep(table: pd.DataFrame, digest: str, settings: Settings) -> str:
     """Write a table to a file that is named after its content; return the file, from the root."""
     try:
-        digest = content_hash(table)
         place = FOLDER / f"source-{digest.rpartition('-')[2][:16]}.parquet"
         path = settings.path(place)
         if not _holds(path, digest):
             _write(table, path)
     except (pa.ArrowException, HashError, OverflowError, TypeError, ValueError) as error:
+        # Its words may hold values of rows.
         raise TableError(
-            f"{HOOK}: the table cannot be kept as Parquet: {' '.join(str(error).split())}; "
-            "make each column text, numbers or dates"
+            f"{HOOK}: the table cannot be kept as Parquet ({type(error).__name__} in "
+            f"{', '.join(_unfit(table)) or 'the table'}); make each column text, numbers or dates"
         ) from None
     return place.as_posix()
+
+
+def _unfit(table: pd.DataFrame) -> Iterator[str]:
+    """Yield the columns that Parquet cannot hold."""
+    for name in table.columns:
+        try:
+            pa.array(table[name])
+        except (pa.ArrowException, OverflowError, TypeError, ValueError):
+            yield repr(name)
 
 
 def _holds(path: Path, digest: str) -> bool:

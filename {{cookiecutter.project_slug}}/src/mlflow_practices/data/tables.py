@@ -3,7 +3,7 @@
 import gzip
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +69,13 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
             left = machine.available_memory()
             raise TableError(_too_large(path, "more memory than there is", left)) from None
         raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    return typed(path, table)
+    return typed(path, table, settings.drop)
 
 
-def typed(place: object, table: pd.DataFrame) -> pd.DataFrame:
+def typed(place: object, table: pd.DataFrame, drop: Collection[str] = ()) -> pd.DataFrame:
     """Return the table with its columns as text, booleans, numbers or dates; see `column_types`.
+
+    Those that are dropped, ``drop``, stay as they are.
 
     Raises:
         TableError: the table has no rows, a column has no good name, cannot be converted, or holds
@@ -83,7 +85,7 @@ def typed(place: object, table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         raise TableError(f"{place}: has a header and no rows")
     table = table.copy(deep=False)
-    for column in table.columns:
+    for column in table.columns.difference(list(drop), sort=False):
         values = table[column]
         converted = column_types.convert(values)
         if converted is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mlflow import MlflowException
 from rich.markup import escape
@@ -64,7 +64,9 @@ def deploy_model_pipeline(
     production = Production(session)
     deployment = Deployment(session, version, production)
     with _logged(session, version) as (steps, address):
-        lease.claim(client, settings, recording.run_id(), _longest(deployment.settings))
+        own = [step for step in (*before_promotion, *after_promotion) if _is_own(step)]
+        seconds = _longest(deployment.settings, len(own))
+        lease.claim(client, settings, recording.run_id(), seconds)
         if champion := promotion.find_champion_copy(client, settings, version):
             with steps.step("production") as notes:
                 production.require(champion)
@@ -78,11 +80,13 @@ def deploy_model_pipeline(
                 done = promotion.promote(session, version)
                 promoted = done.champion
                 notes.append(f"{promoted} replaces {done.replaced or 'none'}")
-            _take(after_promotion, replace(deployment, champion=promoted), steps)
+            deployment.champion = promoted
+            _take(after_promotion, deployment, steps)
             recording.set_tags({"outcome": f"deployed as {promoted}"})
-        except PromotionError:  # it was refused
-            raise
         except BaseException as error:
+            if isinstance(error, PromotionError) and promoted is None:  # it was refused
+                raise
+
             # One that was interrupted, or whose answer was lost, may have taken effect.
             def failed() -> Version | None:
                 return promoted or promotion.find_champion_copy(client, settings, version)
@@ -159,9 +163,11 @@ def _logged(session: Session, version: Version) -> Iterator[tuple[Steps, str]]:
 
 def _take(chosen: Sequence[Step], deployment: Deployment, steps: Steps) -> None:
     for step in chosen:
-        _, _, name = step.__name__.partition("_")  # without the verb
-        with steps.step((name or step.__name__).replace("_", " ")) as notes:
-            notes.append(step(deployment))
+        called = getattr(step, "__name__", type(step).__name__)
+        _, _, name = called.partition("_")  # without the verb
+        with steps.step((name or called).replace("_", " ")) as notes:
+            if said := step(deployment):
+                notes.append(str(said))
 
 
 def _take_back(
@@ -221,11 +227,19 @@ def _persist(
             time.sleep(RETRY_SECONDS)
 
 
-def _longest(limits: DeploymentSettings) -> float:
-    """Return the seconds after which a deployment has ended in any case."""
+def _is_own(step: Step) -> bool:
+    """Return whether a step is the project's."""
+    return getattr(step, "__module__", "") != Deployment.__module__
+
+
+def _longest(limits: DeploymentSettings, own_steps: int) -> float:
+    """Return the seconds after which a deployment has ended in any case.
+
+    A step of the project's own may take as long as the tests do, ``deployment.test_seconds``.
+    """
     servers = 2 * limits.ready_seconds + 4 * limits.switch_seconds
     watched = limits.watch.seconds + (limits.canary.seconds if limits.canary.share else 0)
-    return servers + 3 * limits.test_seconds + watched + SPARE_SECONDS
+    return servers + (3 + own_steps) * limits.test_seconds + watched + SPARE_SECONDS
 
 
 def _words(error: BaseException) -> str:

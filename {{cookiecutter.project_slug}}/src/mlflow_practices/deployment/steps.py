@@ -20,7 +20,7 @@ from .settings import DeploymentSettings
 SMOKE = "smoke"  # the tests that are harmless to production
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deployment:
     """A deployment under way: of which version, and what production serves meanwhile.
 
@@ -63,7 +63,7 @@ class Deployment:
         return self.champion
 
 
-Step = Callable[[Deployment], str]
+Step = Callable[[Deployment], str | None]
 
 
 def check_preconditions(deployment: Deployment) -> str:

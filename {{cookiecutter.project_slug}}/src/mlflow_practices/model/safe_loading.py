@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import skops.io
 from mlflow.models import Model
 from sklearn.pipeline import Pipeline
@@ -47,8 +50,15 @@ def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: F
 
 
 def saved(files: Path) -> Path:
-    """Return where the pipeline is in a model's folder."""
-    return files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
+    """Return where the pipeline is in a model's folder.
+
+    Raises:
+        TrustError: it is outside, where no digest covers it.
+    """
+    place = files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
+    if not place.resolve().is_relative_to(files.resolve()):
+        raise TrustError("MLmodel: names a pipeline outside of the model's folder")
+    return place
 
 
 def require_trusted(files: Path, session: Session) -> list[str]:
@@ -65,7 +75,10 @@ def require_trusted(files: Path, session: Session) -> list[str]:
     """
     listed = _require_vouched(files, session)
     if different := _different_code(files, listed, session):
-        raise _refused_code(files, different, session)
+        raise TrustError(
+            f"{', '.join(different)}: the model has other code than this project has now; check "
+            f"out {_commit(files, session)}"
+        )
     return listed
 
 
@@ -112,9 +125,29 @@ def unvouched(types: Sequence[str], library: str, session: Session) -> list[str]
     """Return the types that are neither of ``library``, the estimator's, nor listed in
     ``training.trusted_types``, nor of those that every model here is made of.
     """
-    own = {"sklearn", "numpy", "scipy", session.project.package, library}
+    libraries, package = {"sklearn", "numpy", "scipy", library}, session.project.package
     also = session.settings.training.trusted_types
-    return [name for name in types if name.partition(".")[0] not in own and name not in also]
+    return [
+        name
+        for name in types
+        if name not in also
+        and (top := name.partition(".")[0]) != package
+        and not (top in libraries and _is_type(name))
+    ]
+
+
+def _is_type(name: str) -> bool:
+    """Return whether a name is that of a class, or of a ufunc of numpy.
+
+    A saved model may have any function that it lists called with any arguments, and libraries hold
+    functions that run code.
+    """
+    module, _, leaf = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), leaf, None)
+    except ImportError:
+        return False
+    return inspect.isclass(found) or isinstance(found, np.ufunc)
 
 
 def _different_code(files: Path, listed: Sequence[str], session: Session) -> list[str]:

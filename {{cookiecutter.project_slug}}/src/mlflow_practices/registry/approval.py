@@ -116,11 +116,16 @@ def covers(
 
     Unlike `objections` it does not ask whether the evaluation is still of today: what was promoted
     stays. With ``expired``, an approval counts after its last day.
+
+    Raises:
+        MlflowException: the store does not answer, which says nothing of the approval.
+        OSError: the same of the artifacts.
+        SigningError: the list of approvers cannot be read.
     """
     decided = _decisions(client, settings, version)
     try:
         record = _load(decided[0]) if decided else None
-    except (MlflowException, OSError, ValidationError):
+    except ValidationError:
         return False
     if record is None or record.decision != "approved" or record.evidence is None:
         return False
@@ -128,6 +133,8 @@ def covers(
         return False
     tags = client.get_model_version(version.name, str(version.number)).tags
     doubts = [*_changed(record, tags, str(version), decided[0]), *_unsigned(settings, record)]
+    if not expired:  # what is in production was asked before it came there
+        doubts += _four_eyes(client, settings, version, record.by)
     return not doubts
 
 

@@ -65,7 +65,7 @@ def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
             if misfit := signature.misfit(Model.load(str(files)).signature, X):
                 return Champion(champion, misfit)
             return Champion(champion, predict(loading.load(session, champion, files), X))
-        except (PracticeError, MlflowException, ValueError) as error:
+        except (PracticeError, MlflowException, OSError, ValueError) as error:
             return Champion(champion, " ".join(str(error).split()))
 
 

@@ -16,6 +16,7 @@ from ..model import code
 from ..tracking import store
 from ..tracking.session import Session
 from . import evidence, loading, promotion, versions
+from .signing import SigningError
 from .versions import Version
 
 LAST = "last.json"  # which copy was served last, by its name
@@ -116,8 +117,8 @@ def _note_approval(session: Session, version: Version, place: Path) -> None:
     record = json.loads((place / RECORD).read_text(encoding="utf-8"))
     try:
         approved = loading.is_approved(session, version, record["digest"])
-    except store.FAILURES:
-        return
+    except (*store.FAILURES, OSError, SigningError):
+        return  # what was found before still holds
     if record.get(APPROVED) != approved:
         _replace(place / RECORD, json.dumps({**record, APPROVED: approved}))
 

@@ -29,6 +29,8 @@ class StoreError(PracticeError):
     """The MLflow store cannot be used as it is; the message says what to do."""
 
 
+# What the variable says since MLflow was pointed at a store, and what it said before.
+_exported: dict[str, str | None] = {}
 FAILURES = (MlflowException, StoreError)  # of a store that does not answer, or refuses
 
 
@@ -37,7 +39,10 @@ def resolve_uri(configured: str, root: Path) -> str:
 
     A relative SQLite path is taken from ``root``, so that every folder reaches the same store.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or configured or f"{SQLITE}mlflow.db"
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named and named == _exported.get("uri"):  # by `open_store`, for an earlier session
+        named = _exported["before"]
+    uri = named or configured or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
         return SQLITE + (root / uri.removeprefix(SQLITE)).absolute().as_posix()
     return uri
@@ -62,7 +67,11 @@ def open_store(uri: str) -> MlflowClient:
                 fresh.unlink()
     if not uri.startswith("http"):
         _check_database(uri)
-    mlflow.set_tracking_uri(uri)
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    if before != _exported.get("uri"):
+        _exported["before"] = before
+    mlflow.set_tracking_uri(uri)  # which sets the variable
+    _exported["uri"] = os.environ.get("MLFLOW_TRACKING_URI")
     client = MlflowClient(uri)
     try:
         client.search_experiments(max_results=1)

@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlflow.sklearn
 import numpy as np
 import pandas as pd
 from mlflow import MlflowException
 
 from ...data import versioning
 from ...errors import PracticeError
+from ...model import safe_loading
 from ...model.signature import features
 from ...optimization import verification
 from ...registry import evidence, loading, versions
+from ...tracking.session import Session
 from .service import MOST_CELLS, Service, as_table, fail
 
 MOST_ROWS = 1000
@@ -59,7 +62,7 @@ def predict(service: Service, folder: Path) -> Truth:
         client = service.session.client
         version = versions.find(client, named["name"], str(named["version"]))
         files = evidence.fetch(version, str(folder))
-        model = loading.load(service.session, version, files)
+        model = _load(service.session, version, files)
     except (PracticeError, MlflowException) as error:
         what = f"{named['name']}/{named['version']}, which {service.url} serves"
         fail(f"{what}, cannot be had for comparison: {error}; is MLFLOW_TRACKING_URI its registry?")
@@ -71,6 +74,17 @@ def predict(service: Service, folder: Path) -> Truth:
         tied = best[:, -1] - best[:, 0] < verification.TIE if best.shape[1] > 1 else tied
     span = float(np.ptp(values)) if values.dtype.kind == "f" else 0.0
     return Truth(rows, source, values.tolist(), verification.TOLERANCE * (span or 1.0), tied)
+
+
+def _load(session: Session, version: versions.Version, files: Path) -> Any:
+    """Return the model as MLflow loads it, which is not how the server does; with code of another
+    commit, which MLflow would mix up with the project's, as the server does.
+    """
+    try:
+        safe_loading.require_trusted(files, session)
+    except safe_loading.TrustError:
+        return loading.load(session, version, files)
+    return mlflow.sklearn.load_model(str(files))
 
 
 def _rows(service: Service, data_version: str) -> tuple[pd.DataFrame, str]:
