@@ -21,26 +21,25 @@ SAMPLE_ROWS = 2000
 
 @pytest.fixture(scope="session")
 def project() -> Project:
-    """Return the project, which reads a sample of what it reads in its own folder."""
-    settings = load_settings(PROJECT, "ci")
-
-    def read_sample(_: Settings) -> pd.DataFrame:
-        table = PROJECT.read(settings)
-        return table.sample(min(len(table), SAMPLE_ROWS), random_state=0)
-
-    return replace(PROJECT, read=read_sample)
+    return PROJECT
 
 
 @pytest.fixture(scope="session")
 def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Return a session with configs/ci.yaml; what it writes stands in a temporary folder."""
+    settings = load_settings(project, "ci")
+
+    def read_sample(_: Settings) -> pd.DataFrame:
+        table = project.read(settings)  # in the project's own folder
+        return table.sample(min(len(table), SAMPLE_ROWS), random_state=0)
+
     root = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT.root / "configs", root / "configs")
+    shutil.copytree(project.root / "configs", root / "configs")
     (root / "models").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(f"{layers.prefix(PROJECT.package)}ROOT", str(root))
+        patch.setenv(f"{layers.prefix(project.package)}ROOT", str(root))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(root / 'mlflow.db').as_posix()}")
-        yield open_session(project, "ci")
+        yield open_session(replace(project, read=read_sample), "ci")
 
 
 @pytest.fixture(scope="session")

@@ -488,7 +488,13 @@ def test_a_step_of_ones_own_that_fails_after_the_promotion_rolls_back(
         promoted.append(taken.promoted)
         return f"it is {taken.promoted}"
 
-    after = [verify_production, note_the_champion, announce]
+    def say_nothing(taken: Deployment) -> None:
+        assert taken.evidence.model_digest  # of before the promotion, which it outlives
+
+    def refuse(taken: Deployment) -> str:
+        raise promotion.PromotionError("nobody listens")  # as a refused promotion does
+
+    after = [verify_production, note_the_champion, say_nothing, refuse]
     with pytest.raises(DeploymentError) as caught:
         deployment.deploy_model_pipeline(candidate, shop.session(), [check_preconditions], after)
     assert str(caught.value) == (
@@ -496,7 +502,8 @@ def test_a_step_of_ones_own_that_fails_after_the_promotion_rolls_back(
     )
     outcomes = {name: (outcome, note) for name, outcome, note in recorded(shop)}
     assert outcomes["the champion"] == ("done", f"it is {promoted[0]}")
-    assert outcomes["announce"] == ("failed", "")
+    assert outcomes["nothing"] == ("done", "")
+    assert outcomes["refuse"] == ("failed", "")
     assert outcomes["rollback"][0] == "done"
     left = shop.client.get_model_version(PRODUCTION, str(promoted[0].number))
     assert "nobody listens" in left.tags["rolled_back"]

@@ -384,12 +384,13 @@ def test_other_code_that_nobody_approved_is_refused_and_none_of_it_runs(
 ) -> None:
     version, commit, mark = unapproved
     words = f"code/{projects.PACKAGE}/features.py: the model has other code"
-    remedy = f"approve the version, or check out the commit {commit}"
+    way = f"check out the commit {commit}"
+    approving = f"approve the version, or {way}"
     table, output = str(team.folder / "data/raw/table.csv"), str(tmp_path / "out.csv")
-    for command in (
-        ["evaluate", "--version", str(version.number)],
-        ["score", table, output, "--model", f"models:/{version}"],
-        ["optimize", str(version)],
+    for command, remedy in (
+        (["evaluate", "--version", str(version.number)], approving),
+        (["score", table, output, "--model", f"models:/{version}"], approving),
+        (["optimize", str(version)], way),  # which no approval lets execute other code
     ):
         done = team.run(*command)
         assert done.returncode == 1

@@ -170,7 +170,7 @@ class Flat(Doubled):
 
 @pytest.mark.parametrize(
     ("own", "reason"),
-    [(Doubled(), "one row takes"), (Flat(), "the original stays: on arrays it fails: IndexError")],
+    [(Doubled(), "one row takes"), (Flat(), "the original stays: on arrays it raises IndexError")],
 )
 def test_a_transformer_that_fails_ends_no_training(
     own: Doubled, reason: str, X: pd.DataFrame, table: pd.DataFrame, tmp_path: Path

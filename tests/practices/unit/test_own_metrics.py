@@ -253,7 +253,7 @@ def raises(*_: object) -> float:
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (raises, "ValueError: no such class as [REDACTED]"),
+        (raises, "its function raised ValueError"),
         (lambda *_: np.nan, "its function returned no finite number"),
         (lambda *_: -np.inf, "its function returned no finite number"),
         (lambda *_: "0.5", "its function returned no number but str"),
@@ -261,7 +261,7 @@ def raises(*_: object) -> float:
         (lambda *_: True, "its function returned no number but bool"),
         (lambda *_: np.ones(3), "its function returned no number but ndarray"),
         (lambda *_: 10**400, "its function returned no finite number"),
-        (lambda true: 0.5, "TypeError: "),
+        (lambda true: 0.5, "its function raised TypeError"),
     ],
 )
 def test_what_is_no_number_fails_its_gates_and_says_why(
@@ -275,7 +275,8 @@ def test_what_is_no_number_fails_its_gates_and_says_why(
     assert len(verdict.failed) == len(verdict.gates) == 4
     for gate in verdict.failed:
         assert gate.reason.startswith(f"own is not defined on these test rows: {reason}")
-        assert len(gate.reason) < 300
+        assert "ann@example.com" not in gate.reason  # nor any other word of an exception
+        assert "class" not in gate.reason
     assert list(verdict.undefined) == ["own", "own of the baseline", "own of the champion"]
     assert verdict.undefined["own"].startswith(reason)
     assert "own" not in verdict.metrics
@@ -294,10 +295,10 @@ def test_what_only_another_model_does_not_define_is_said() -> None:
     demands = {"metrics": {"own": {"beats_baseline_by": 0.0}}}
     verdict = judge(y, own(of_two_labels), demands, right(y, 40))
     (found,) = verdict.failed
-    expected = "the baseline's own is not defined on these test rows: ZeroDivisionError: one label"
+    expected = "the baseline's own is not defined on these test rows: its function raised ZeroDivisionError"
     assert found.reason == expected
     assert verdict.metrics["own"].baseline is None
-    assert verdict.undefined == {"own of the baseline": "ZeroDivisionError: one label"}
+    assert verdict.undefined == {"own of the baseline": "its function raised ZeroDivisionError"}
 
 
 def test_without_probabilities_it_is_not_defined() -> None:
@@ -323,7 +324,7 @@ def test_most_resamples_must_define_it(undefined: int, of: str) -> None:
         assert found.undefined == {}
     else:
         assert found.points == {}
-        reason = "only 100 of 200 resamples define it: ValueError: too few"
+        reason = "only 100 of 200 resamples define it: its function raised ValueError"
         assert found.undefined == {"own": reason}
 
 

@@ -41,7 +41,7 @@ def resolve_uri(configured: str, root: Path) -> str:
     """
     named = os.environ.get("MLFLOW_TRACKING_URI")
     if named and named == _exported.get("uri"):  # by `open_store`, for an earlier session
-        named = _exported["before"]
+        named = _exported.get("before")
     uri = named or configured or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
         return SQLITE + (root / uri.removeprefix(SQLITE)).absolute().as_posix()
