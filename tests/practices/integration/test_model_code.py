@@ -401,7 +401,7 @@ def test_other_code_that_nobody_approved_is_refused_and_none_of_it_runs(
         wait_until(lambda: f"refused {version}: {words}" in server.log.read_text(), START)
     finally:
         server.end()
-    assert remedy in server.log.read_text()
+    assert approving in server.log.read_text()
     assert not mark.exists()
     # Approved, it is executed, and nothing else changes.
     team.approve(version)
