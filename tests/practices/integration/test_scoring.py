@@ -175,7 +175,8 @@ def repeat(source: Path, times: int, path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="stops and ends processes by signals")
 def test_a_run_goes_on_where_it_was_ended(session: Session, source: Path, tmp_path: Path) -> None:
     given, output, partial = (tmp_path / name for name in ("in.csv", "out.csv", ".out.csv.partial"))
-    repeat(source, 3, given)
+    times = 20  # so that it is far from its end when it is stopped, also on a quick machine
+    repeat(source, times, given)
     client, model = session.client, "models:/example@moving"
     client.set_registered_model_alias("example", "moving", "1")
     command = [sys.executable, "-c", CHILD, "score", str(given), str(output), "--model", model]
@@ -203,8 +204,8 @@ def test_a_run_goes_on_where_it_was_ended(session: Session, source: Path, tmp_pa
     )
     client.set_registered_model_alias("example", "moving", moved.version)
     done = score(given, output, model=model)
-    assert f"going on after {rows} rows, with example/1" in done.stderr
-    assert f"{720 - rows} rows in" in done.stdout
+    assert f"going on after {rows:,} rows, with example/1" in done.stderr
+    assert f"{240 * times - rows:,} rows in" in done.stdout
     assert not partial.exists()
     other = tmp_path / "other.csv"
     assert score(given, other, model="models:/example/1").exit_code == 0
