@@ -61,11 +61,6 @@ def render_into(folder: Path, *, hooks: bool = False, **answers: Any) -> Path:
     return Path(made)
 
 
-def python() -> Path:
-    """Return this interpreter, whose environment is that of the development lock and the tools."""
-    return Path(sys.executable)
-
-
 def load(path: Path) -> ModuleType:
     """Return a file as a module, without a trace of bytecode beside it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)

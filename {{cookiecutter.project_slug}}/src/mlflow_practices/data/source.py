@@ -80,7 +80,7 @@ def read_raw(session: Session) -> RawTable:
     known = table.attrs.get(_READ, {})
     table = table.copy(deep=False)
     table.attrs = {}
-    digest = _hash(table)
+    digest = _hash(table) if known else ""
     if known and digest == known["hash"]:
         file = known["file"]
     else:
