@@ -1,10 +1,11 @@
-"""The base of every error that the practices raise on purpose."""
+"""The base of every error that the practices raise on purpose, and helpers for their messages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class PracticeError(Exception):
-    """Something was refused or cannot be done; the message names the place and the remedy.
+    """Something was refused or failed; the message names the place and the remedy.
 
     The command line prints the message alone. Every room derives its own errors from this one, so
     that a caller can tell them apart.
@@ -14,3 +15,14 @@ class PracticeError(Exception):
 def listed(heading: str, reasons: Sequence[str]) -> str:
     """Return a message with a line for each reason."""
     return "\n  ".join([f"{heading}:", *reasons])
+
+
+def did_you_mean(name: str, choices: Iterable[str], prefix: str = "") -> str:
+    """Return the end of a message that suggests the nearest choice; empty if none is near.
+
+    Example:
+        >>> did_you_mean("sed", ["seed", "params"], prefix="training.")
+        '; did you mean training.seed?'
+    """
+    near = get_close_matches(name, list(choices), n=1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

@@ -1,6 +1,5 @@
 """The layers of the configuration, read one by one, and their mistakes in words."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from .. import privacy
-from ..errors import PracticeError
+from ..errors import PracticeError, did_you_mean
 
 NO_ENVIRONMENTS = {"base", "approvers", "behaviour", "model_card"}  # other files of configs/
 _NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may hold spaces
@@ -160,7 +159,7 @@ def _explain(
     match error["type"]:
         case "extra_forbidden":
             allowed = list(_fields(model, inside[:-1]))
-            hint = guess(last, allowed, parents)
+            hint = did_you_mean(last, allowed, "".join(f"{part}." for part in parents))
             return f"{where}: {key}: unknown key; allowed: {', '.join(allowed)}{hint}"
         case "missing":
             return f"configs/base.yaml: {key}: missing; give it a value"
@@ -169,7 +168,7 @@ def _explain(
                 text.strip("' ")
                 for text in error["ctx"]["expected"].replace(" or ", ",").split(",")
             ]
-            hints = _got(key, error) + guess(str(error["input"]), allowed)
+            hints = _got(key, error) + did_you_mean(str(error["input"]), allowed)
             return f"{where}: {key}: allowed: {', '.join(allowed)}{hints}"
         case "model_type" | "dict_type":
             inner = ", ".join(_fields(model, inside))
@@ -203,12 +202,6 @@ def _fields(model: Any, path: Sequence[str]) -> Iterator[str]:
         if type(None) in get_args(model):  # a section that may be left out
             model = get_args(model)[0]
     yield from getattr(model, "model_fields", {})
-
-
-def guess(word: str, allowed: Sequence[str], parents: Sequence[str] = ()) -> str:
-    """Return what a word may be meant for, as the end of a sentence; empty if nothing is near."""
-    near = difflib.get_close_matches(word, allowed, n=1)
-    return f"; did you mean {'.'.join([*parents, near[0]])}?" if near else ""
 
 
 def _got(key: str, error: dict[str, Any]) -> str:

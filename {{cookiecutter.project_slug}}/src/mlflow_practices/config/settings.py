@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_
 from pydantic_core.core_schema import ValidationInfo
 
 from .. import components, privacy
+from ..errors import did_you_mean
 from . import layers as layering
 from . import metrics
 from .layers import SettingsError
@@ -220,7 +221,7 @@ def _take_out_unknown(
         if component := components.SECTIONS.get(key):
             reason = f"the component {component} is not part of this project; take the section out"
         else:
-            guess = layering.guess(key, known)
+            guess = did_you_mean(key, known)
             reason = f"unknown key; allowed: {', '.join(known)}{guess}"
         mistakes.append(f"{place}: {key}: {reason}")
         del values[key]
