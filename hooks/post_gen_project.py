@@ -166,7 +166,7 @@ def through_mlflow(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
     )
     uri = store.resolve_uri(answers["tracking_uri"], root)
     try:
-        return dict(experiments.create_hierarchy(answers["project_slug"], uri, version(answers)))
+        return dict(experiments.create_experiments(answers["project_slug"], uri, version(answers)))
     except store.StoreError as error:
         raise Left(str(error)) from None
     except Exception as error:  # noqa: BLE001 - MLflow lets through what its store raises

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from mlflow_practices.config import layers
+from mlflow_practices.config import sources
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation, model_training
@@ -18,7 +18,7 @@ from my_ml_project.project import PROJECT
 from typer.testing import CliRunner, Result
 
 PACKAGE = PROJECT.package
-PREFIX = layers.prefix(PACKAGE)  # of the variables that are settings
+PREFIX = sources.variable_prefix(PACKAGE)  # of the variables that are settings
 ROOT = f"{PREFIX}ROOT"  # the variable that names the project's folder
 ROWS = 240
 

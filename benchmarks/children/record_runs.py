@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 import mlflow
-from mlflow_practices.tracking import recording, sending, store
+from mlflow_practices.tracking import asynchronous_logging, recording, store
 
 repeats, uri = int(sys.argv[1]), sys.argv[2]
 
@@ -45,7 +45,7 @@ def in_batches() -> None:
 
 
 def in_batches_asynchronously() -> None:
-    with sending.asynchronous(True):
+    with asynchronous_logging.log_asynchronously(True):
         in_batches()
 
 
@@ -77,7 +77,7 @@ def loop_in_mlflow_s_background() -> None:
 
 
 def asynchronous_loop() -> None:
-    with sending.asynchronous(True):
+    with asynchronous_logging.log_asynchronously(True):
         loop(ours)
 
 

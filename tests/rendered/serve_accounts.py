@@ -26,7 +26,7 @@ with servers.mlflow_server(folder, accounts=True) as server:
         server.add_account(name)
     with server.administration() as rights:
         client = mlflow.MlflowClient(server.address)
-        experiments.create_hierarchy(PROJECT, server.address, "0")
+        experiments.create_experiments(PROJECT, server.address, "0")
         client.create_registered_model(PROJECT)
         for name, right in RIGHTS.items():
             rights.grant_user_permission(name, "registered_model", PROJECT, right)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from mlflow_practices.config import layers
+from mlflow_practices.config import sources
 from mlflow_practices.config.project import Project
 from mlflow_practices.config.settings import Settings, load_settings
 from mlflow_practices.registry.versions import Version
@@ -37,7 +37,7 @@ def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shutil.copytree(project.root / "configs", root / "configs")
     (root / "models").mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(f"{layers.prefix(project.package)}ROOT", str(root))
+        patch.setenv(f"{sources.variable_prefix(project.package)}ROOT", str(root))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(root / 'mlflow.db').as_posix()}")
         yield open_session(replace(project, read=read_sample), "ci")
 

@@ -133,6 +133,6 @@ def test_who_trains_cannot_promote(
     sign_in(monkeypatch, server.login("ann"))
     with pytest.raises(mlflow.MlflowException) as caught:
         client.set_registered_model_alias("example-production", versions.CHAMPION, "1")
-    assert "the account may not do this" in store.complaint(caught.value)
+    assert "the account may not do this" in store.error_message(caught.value)
     champion = versions.holder(client, "example-production", versions.CHAMPION)
     assert champion == promoted.champion

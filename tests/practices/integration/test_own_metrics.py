@@ -116,7 +116,7 @@ def test_a_gate_on_one_that_raises_fails_with_the_reason(project: Path) -> None:
     version = client.get_model_version("example", str(evaluated.version.number))
     assert version.tags["verdict"] == "failed"
     assert version.tags["gate.broken_at_least"] == f"failed: {reason}"
-    (run,) = experiments.find_runs(client, session.settings, "model-evaluation", "", most=5)
+    (run,) = experiments.find_runs(client, session.settings, "model-evaluation", "", max_results=5)
     assert run.info.status == "FINISHED"
     # Without the gate it is no obstacle.
     again = model_evaluation.run(opened([]), evaluated.version)

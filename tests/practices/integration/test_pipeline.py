@@ -170,7 +170,7 @@ def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
 def test_every_phase_has_an_experiment_that_says_what_it_is(session: Session) -> None:
     settings = session.settings
     uri = store.resolve_uri(settings.tracking.uri, settings.root)
-    done = experiments.create_hierarchy("example", uri, "0", settings.root)
+    done = experiments.create_experiments("example", uri, "0", settings.root)
     assert set(done.values()) == {"created"}
     client = session.client
     first = client.get_experiment_by_name("example/model-training")
@@ -180,7 +180,7 @@ def test_every_phase_has_an_experiment_that_says_what_it_is(session: Session) ->
     gone = client.get_experiment_by_name("example/model-monitoring")
     assert gone is not None
     client.delete_experiment(gone.experiment_id)
-    states = experiments.create_hierarchy("example", uri, "0")
+    states = experiments.create_experiments("example", uri, "0")
     assert states.pop("example/model-monitoring") == "deleted"
     assert set(states.values()) == {"exists"}
     assert {name.removeprefix("example/") for name in states} == set(tracking.PHASES) - {

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow_practices.config.layers import SettingsError
 from mlflow_practices.config.metrics import Metric
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.config.settings import load_settings
+from mlflow_practices.config.sources import SettingsError
 from mlflow_practices.evaluation import gates, intervals, own_metrics
 from mlflow_practices.evaluation.metrics import Predictions, baseline, encode, predict
 from my_ml_project.project import PROJECT

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow_practices.config.settings import Settings
-from mlflow_practices.tracking import experiments, recording, sending, store
+from mlflow_practices.tracking import asynchronous_logging, experiments, recording, store
 from mlflow_practices.tracking.session import Session
 
 import projects
@@ -152,7 +152,9 @@ def test_what_did_not_arrive_fails_the_run_as_soon_as_it_is_known(
             for logged in range(calls):
                 recording.log_metrics_efficiently({"loss": 0.5}, step=logged)
 
-    with pytest.raises(sending.SendingError, match="did not arrive: Changing param values"):
+    with pytest.raises(
+        asynchronous_logging.LoggingError, match="did not arrive: Changing param values"
+    ):
         log_twice()
     assert logged < 9_999
     run = only_run(hasty)

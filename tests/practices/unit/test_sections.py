@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 
 import pytest
 import yaml
-from mlflow_practices.config.layers import SettingsError
 from mlflow_practices.config.sections import Section
 from mlflow_practices.config.settings import Settings, load_settings
+from mlflow_practices.config.sources import SettingsError
 from mlflow_practices.serving.settings import ServingSettings
 from my_ml_project.project import PROJECT
 from pydantic import Field, model_validator

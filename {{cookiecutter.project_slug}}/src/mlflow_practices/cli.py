@@ -171,5 +171,5 @@ def _in_words(error: Exception) -> str:
         from .tracking import store
 
         if isinstance(error, mlflow.MlflowException):
-            return f"{mlflow.get_tracking_uri()}: {store.complaint(error)}"
+            return f"{mlflow.get_tracking_uri()}: {store.error_message(error)}"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -20,7 +20,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 
-def say(session: Session, text: str) -> None:
+def print_text(session: Session, text: str) -> None:
     """Print text as it is, long lines unfolded."""
     session.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -57,4 +57,4 @@ def timed(session: Session, name: str) -> Iterator[None]:
     start = time.perf_counter()
     with session.console.status(f"{name} ..."):
         yield
-    say(session, f"{name:<18} {time.perf_counter() - start:6.1f} s")
+    print_text(session, f"{name:<18} {time.perf_counter() - start:6.1f} s")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from mlflow_practices.cli import CommandLine
-from mlflow_practices.console import say
+from mlflow_practices.console import print_text
 from mlflow_practices.tracking.session import Session
 
 command_line = CommandLine(__package__)
@@ -32,7 +32,7 @@ def prepare(session: Session) -> None:
 
     manifest = data_preparation.run(session).manifest
     rows = ", ".join(f"{name} {split.rows}" for name, split in manifest.splits.items())
-    say(session, f"data version {manifest.version}: {rows} rows")
+    print_text(session, f"data version {manifest.version}: {rows} rows")
 
 
 @command_line.command("train")
@@ -44,7 +44,7 @@ def train(session: Session) -> None:
 
     manifest = versioning.load_manifest(session.settings.path(session.settings.data.processed))
     version = model_training.run(session, manifest).version
-    say(session, f"registered {version.name} version {version.number} (challenger)")
+    print_text(session, f"registered {version.name} version {version.number} (challenger)")
 
 
 @command_line.command("evaluate")

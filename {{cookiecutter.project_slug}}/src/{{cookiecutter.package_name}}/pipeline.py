@@ -1,6 +1,6 @@
 """The stages in order, under one pipeline id. A step of your own is one more line in `run`."""
 
-from mlflow_practices.console import say, timed
+from mlflow_practices.console import print_text, timed
 from mlflow_practices.evaluation.report import print_report
 from mlflow_practices.tracking.session import Session
 
@@ -17,9 +17,9 @@ def run(session: Session) -> Evaluated:
     with timed(session, "model evaluation"):
         evaluated = model_evaluation.run(session, trained.version)
     for note in prepared.manifest.notes:
-        say(session, f"note: {note}")
+        print_text(session, f"note: {note}")
     print_report(session, evaluated.version.title, evaluated.verdict)
-    say(session, f"preparation  {prepared.address}")
-    say(session, f"training     {trained.address}")
-    say(session, f"evaluation   {evaluated.address}")
+    print_text(session, f"preparation  {prepared.address}")
+    print_text(session, f"training     {trained.address}")
+    print_text(session, f"evaluation   {evaluated.address}")
     return evaluated

@@ -16,9 +16,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from .. import components, privacy
 from ..errors import did_you_mean
-from . import layers as layering
-from . import metrics
-from .layers import SettingsError
+from . import metrics, sources
 from .project import Project
 from .sections import (
     Approval,
@@ -30,6 +28,7 @@ from .sections import (
     Tracking,
     Training,
 )
+from .sources import SettingsError
 
 DEFAULT_ENVIRONMENT = "local"
 OwnSection = TypeVar("OwnSection", bound=Section)
@@ -127,7 +126,7 @@ class Settings(BaseModel):
     def flat(self) -> dict[str, Any]:
         """Return every value under its dotted key, secrets masked."""
         own = {key: section.model_dump(mode="json") for key, section in self._sections.items()}
-        return dict(layering.flatten(privacy.redact({**self.model_dump(mode="json"), **own})))
+        return dict(sources.flatten(privacy.redact({**self.model_dump(mode="json"), **own})))
 
     def origin(self, key: str) -> str:
         """Return the layer that the value of a dotted key came from."""
@@ -151,19 +150,19 @@ def load_settings(
     """
     if wrong := metrics.mistakes(project.metrics):
         raise SettingsError("\n".join(f"metrics.py: {line}" for line in wrong))
-    prefix = layering.prefix(project.package)
+    prefix = sources.variable_prefix(project.package)
     around = project.root if (project.root / "configs").is_dir() else Path.cwd()
     root = Path(os.environ.get(f"{prefix}ROOT") or around).absolute()
     environment = environment or os.environ.get(f"{prefix}ENV") or DEFAULT_ENVIRONMENT
     layers = [
-        layering.read_file(root, "base"),
-        layering.read_file(root, environment),
-        *layering.read_variables(prefix),
-        *layering.read_overrides(overrides),
+        sources.read_file(root, "base"),
+        sources.read_file(root, environment),
+        *sources.read_variables(prefix),
+        *sources.read_overrides(overrides),
     ]
-    layering.forget_parameters_of_other_estimators(layers)
-    origins = layering.origins(layers)
-    values = layering.merge(layers)
+    sources.forget_parameters_of_other_estimators(layers)
+    origins = sources.origins(layers)
+    values = sources.merge(layers)
     kinds = _sections(project)
     mistakes = _take_out_unknown(values, [*Settings.model_fields, *kinds], origins)
     made = {}
@@ -171,11 +170,11 @@ def load_settings(
         try:
             made[key] = kind.model_validate(values.pop(key, {}))
         except ValidationError as error:
-            mistakes.append(layering.explain(error, kind, origins, key))
+            mistakes.append(sources.explain(error, kind, origins, key))
     try:
         settings = Settings.model_validate(values, context={"metrics": project.metrics})
     except ValidationError as error:
-        mistakes.append(layering.explain(error, Settings, origins))
+        mistakes.append(sources.explain(error, Settings, origins))
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     settings._environment, settings._root, settings._origins = environment, root, origins
@@ -217,7 +216,7 @@ def _take_out_unknown(
     """Take the sections that nobody declares out of ``values``, and return a mistake for each."""
     mistakes = []
     for key in sorted(values.keys() - set(known)):
-        place = layering.place([key], origins)
+        place = sources.place([key], origins)
         if component := components.SECTIONS.get(key):
             reason = f"the component {component} is not part of this project; take the section out"
         else:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from mlflow import MlflowException
 
 from .. import privacy
-from ..config import layers
+from ..config import sources
 from ..errors import PracticeError
 from ..tracking import recording
 from ..tracking.session import Session
@@ -99,7 +99,7 @@ def _run(
     session: Session, settings: DeploymentSettings, address: str, report: Path, mark: str
 ) -> str:
     """Run pytest and return the end of what it said."""
-    root, prefix = session.settings.root, layers.prefix(session.project.package)
+    root, prefix = session.settings.root, sources.variable_prefix(session.project.package)
     command = [sys.executable, "-m", "pytest", str(root / settings.tests), "-q"]
     command += [
         "--junit-xml",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..console import Reason, print_table, say
+from ..console import Reason, print_table, print_text
 from ..registry.commands import Model, find_version
 from ..tracking.session import Session
 
@@ -13,15 +13,15 @@ def stage(session: Session, model: Model = "") -> None:
     """Run the serving tests against a version on a staging server; nothing is promoted."""
     from . import deployment
 
-    say(session, f"staging  {deployment.stage(session, find_version(session, model))}")
+    print_text(session, f"staging  {deployment.stage(session, find_version(session, model))}")
 
 
 def deploy(session: Session, model: Model = "") -> None:
     """Bring an approved version to production, through staging and its tests; or roll back."""
     version = find_version(session, model)
     done = session.project.module(STAGE).run(session, version)
-    say(session, f"{version} is in production, as {done.champion}")
-    say(session, f"deployment  {done.address}")
+    print_text(session, f"{version} is in production, as {done.champion}")
+    print_text(session, f"deployment  {done.address}")
 
 
 def rollback(session: Session, reason: Reason) -> None:
@@ -29,7 +29,7 @@ def rollback(session: Session, reason: Reason) -> None:
     from . import deployment
 
     done = deployment.rollback(session, reason)
-    say(session, f"{done} is the champion")
+    print_text(session, f"{done} is the champion")
 
 
 def deployments(session: Session) -> None:
@@ -45,7 +45,9 @@ def undeploy(session: Session) -> None:
     from .process import LocalProduction
 
     ended = LocalProduction(session).stop()
-    say(session, "the production server has ended" if ended else "no production server runs here")
+    print_text(
+        session, "the production server has ended" if ended else "no production server runs here"
+    )
 
 
 COMMANDS = {

@@ -16,8 +16,7 @@ from ..registry.promotion import PromotionError
 from ..registry.versions import Version
 from ..tracking import recording, store
 from ..tracking.session import Session
-from ..tracking.steps import Step as LoggedStep
-from ..tracking.steps import Steps
+from ..tracking.step_log import StepLog, TimedStep
 from . import lease, process
 from .endpoint import EndpointError
 from .production import Production, ProductionError
@@ -37,7 +36,7 @@ class Deployed:
     """The version in production, what was done, and where the run is shown."""
 
     champion: Version
-    steps: list[LoggedStep]
+    steps: list[TimedStep]
     address: str
 
 
@@ -142,7 +141,7 @@ def rollback(session: Session, reason: str) -> Version:
 
 
 @contextmanager
-def _logged(session: Session, version: Version) -> Iterator[tuple[Steps, str]]:
+def _logged(session: Session, version: Version) -> Iterator[tuple[StepLog, str]]:
     """Open the run of a deployment; its steps are logged with it whatever happens."""
     with session.stage(
         "model-deployment",
@@ -151,7 +150,7 @@ def _logged(session: Session, version: Version) -> Iterator[tuple[Steps, str]]:
     ) as run:
         recording.set_author(session.identity)
         recording.set_tags({"model_version": str(version)})
-        steps = Steps(session.console)
+        steps = StepLog(session.console)
         try:
             yield steps, run.address
         except BaseException:
@@ -161,7 +160,7 @@ def _logged(session: Session, version: Version) -> Iterator[tuple[Steps, str]]:
         steps.log()
 
 
-def _take(chosen: Sequence[Step], deployment: Deployment, steps: Steps) -> None:
+def _take(chosen: Sequence[Step], deployment: Deployment, steps: StepLog) -> None:
     for step in chosen:
         called = getattr(step, "__name__", type(step).__name__)
         _, _, name = called.partition("_")  # without the verb
@@ -173,7 +172,7 @@ def _take(chosen: Sequence[Step], deployment: Deployment, steps: Steps) -> None:
 def _take_back(
     deployment: Deployment,
     failed: Callable[[], Version | None],
-    steps: Steps,
+    steps: StepLog,
     cause: BaseException,
 ) -> str:
     """Go back to the champion before ``failed``, and return in words what serves now."""
@@ -201,7 +200,7 @@ def _take_back(
         return f"rolled back: {notes[0]}"
     except PromotionError as error:
         return f"not rolled back: {error}"
-    except store.FAILURES:
+    except store.STORE_ERRORS:
         serves = ""
         with suppress(EndpointError):
             serves = f": {production.place.url} serves {production.place.version()}"
@@ -221,7 +220,7 @@ def _persist(
     while True:
         try:
             return action()
-        except store.FAILURES:
+        except store.STORE_ERRORS:
             if time.monotonic() > deadline:
                 raise
             time.sleep(RETRY_SECONDS)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from .. import privacy
-from ..config import layers
+from ..config import sources
 from ..config.settings import Settings
 from ..errors import PracticeError
 from ..registry.versions import Version
@@ -45,7 +45,7 @@ class Server:
     ) -> None:
         """Start it; what it says goes to the file ``log``. A variable of None is taken away."""
         package, settings = session.project.package, session.settings
-        root = {f"{layers.prefix(package)}ROOT": str(settings.root)}
+        root = {f"{sources.variable_prefix(package)}ROOT": str(settings.root)}
         environment = {**os.environ, **root, **variables}
         command = [sys.executable, "-m", package, "serve", "--env", settings.environment]
         self._log, self._drain = log, settings.section(ServingSettings).drain_seconds
@@ -107,7 +107,7 @@ def staging(session: Session, version: Version) -> Iterator[Server]:
     arguments = ["--model", version.uri, "--host", "127.0.0.1", "--port", "0"]
     arguments += ["--workers", "1", "--parent", str(os.getpid())]
     with TemporaryDirectory(prefix="staging-") as folder:
-        prefix = layers.prefix(session.project.package)
+        prefix = sources.variable_prefix(session.project.package)
         variables = {
             f"{prefix}SERVING__LOCAL_COPY": folder,
             f"{prefix}SERVING__LOG__SAMPLE": "0",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from rich.table import Column, Table
 
-from ..console import say
+from ..console import print_text
 from ..tracking.session import Session
 from .gates import Verdict
 
 
 def print_report(session: Session, name: str, verdict: Verdict) -> None:
     """Print a version's metrics beside the baseline's and the champion's, and the verdict."""
-    say(session, f"{name}, on the test split ({verdict.rows} rows):")
+    print_text(session, f"{name}, on the test split ({verdict.rows} rows):")
     others = ["baseline", *(["champion"] if verdict.outcome != "no-champion" else [])]
     names = ["model", "interval", *others]
     table = Table("metric", *(Column(each, justify="right") for each in names))
@@ -22,6 +22,8 @@ def print_report(session: Session, name: str, verdict: Verdict) -> None:
         table.add_row(metric, f"{found.value:.4g}", interval, *shown)
     session.console.print(table)
     for metric, reason in verdict.undefined.items():
-        say(session, f"note: {metric} is not defined on these rows: {reason}")
+        print_text(session, f"note: {metric} is not defined on these rows: {reason}")
     passed = len(verdict.gates) - len(verdict.failed)
-    say(session, f"verdict: {verdict.outcome}, {passed} of {len(verdict.gates)} gates passed")
+    print_text(
+        session, f"verdict: {verdict.outcome}, {passed} of {len(verdict.gates)} gates passed"
+    )

@@ -166,7 +166,7 @@ def _commit(files: Path, session: Session) -> str:
     """Return in words the commit at which a model was trained, as far as its run can say."""
     try:
         run = experiments.find_run(session.client, Model.load(str(files)).run_id or "")
-    except store.FAILURES:
+    except store.STORE_ERRORS:
         run = None
     tags = run.data.tags if run else {}
     if "git_commit" not in tags:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..console import say
+from ..console import print_text
 from ..registry.commands import Model, find_version
 from ..tracking.session import Session
 
@@ -18,7 +18,7 @@ def optimize(session: Session, model: Model = "") -> None:
     manifest = versioning.load_manifest(folder, version.data_version)
     validation = versioning.read_split(manifest, "validation", folder)
     report = add_optimized_copy(session, version, features(validation, manifest.target))
-    say(session, report.reason)
+    print_text(session, report.reason)
 
 
 COMMANDS = {"optimize": optimize}

@@ -69,7 +69,7 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
         (made / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
         if onnx is not None:
             (made / MODEL).write_bytes(onnx)
-        recording.add_to_model(version.model_id, made, FOLDER)
+        recording.log_model_files(version.model_id, made, FOLDER)
         return report
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..console import Json, Reason, print_json, print_table, say
+from ..console import Json, Reason, print_json, print_table, print_text
 from ..tracking.session import Session
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def approve(
     record = approval.approve_model(
         version.name, version.number, reason, session, reviewed_in=reviewed_in
     )
-    say(session, f"{version} {record.state()}")
+    print_text(session, f"{version} {record.state()}")
 
 
 def reject(session: Session, model: Model, reason: Reason) -> None:
@@ -57,9 +57,11 @@ def reject(session: Session, model: Model, reason: Reason) -> None:
 
     version = find_version(session, model)
     record = approval.reject_model(version.name, version.number, reason, session)
-    say(session, f"{version} {record.state()}")
+    print_text(session, f"{version} {record.state()}")
     if champion := promotion.find_champion_copy(session.client, session.settings, version):
-        say(session, f"note: {champion} in production is a copy of it; promote another version")
+        print_text(
+            session, f"note: {champion} in production is a copy of it; promote another version"
+        )
 
 
 def promote(
@@ -74,17 +76,17 @@ def promote(
 
     version = find_version(session, model)
     if dry_run:
-        say(session, promotion.explain(session, version))
+        print_text(session, promotion.explain(session, version))
         return
     done = promotion.promote(session, version)
     if not done.address:
-        say(session, f"{version} is the champion already, as {done.champion}")
+        print_text(session, f"{version} is the champion already, as {done.champion}")
         return
-    say(
+    print_text(
         session,
         f"{version} is the champion now, as {done.champion}; it replaces {done.replaced or 'none'}",
     )
-    say(session, f"promotion  {done.address}")
+    print_text(session, f"promotion  {done.address}")
 
 
 def show_lineage(session: Session, model: Model = "", json: Json = False) -> None:
@@ -155,8 +157,8 @@ def keygen(session: Session) -> None:
     name = session.identity.name
     path = signing.private_key_path(session.settings.project.name)
     public = signing.keygen(path)
-    say(session, f"wrote the private key {path}: keep it, and give it to nobody")
-    say(
+    print_text(session, f"wrote the private key {path}: keep it, and give it to nobody")
+    print_text(
         session, f"add this line to configs/approvers.yaml, and have it reviewed:\n{name}: {public}"
     )
 

@@ -199,7 +199,7 @@ def _stale(
 
 def _newest(client: MlflowClient, settings: Settings, phase: str, which: str) -> Run | None:
     finished = f"{which} AND attributes.status = 'FINISHED'"
-    return next(iter(experiments.find_runs(client, settings, phase, finished, most=1)), None)
+    return next(iter(experiments.find_runs(client, settings, phase, finished, max_results=1)), None)
 
 
 def _sha256(text: str) -> str:

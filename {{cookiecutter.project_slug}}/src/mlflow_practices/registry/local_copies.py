@@ -117,7 +117,7 @@ def _note_approval(session: Session, version: Version, place: Path) -> None:
     record = json.loads((place / RECORD).read_text(encoding="utf-8"))
     try:
         approved = loading.is_approved(session, version, record["digest"])
-    except (*store.FAILURES, OSError, SigningError):
+    except (*store.STORE_ERRORS, OSError, SigningError):
         return  # what was found before still holds
     if record.get(APPROVED) != approved:
         _replace(place / RECORD, json.dumps({**record, APPROVED: approved}))

@@ -75,7 +75,7 @@ def deployments(client: MlflowClient, settings: Settings) -> list[list[str]]:
         running = info.status == "RUNNING"
         found.append(
             [
-                experiments.started(run),
+                experiments.start_time(run),
                 tags["action"],
                 tags.get("model_version", ""),
                 tags.get("author", "").partition(" (")[0],

@@ -334,7 +334,7 @@ def _under_way(client: MlflowClient, run_id: str) -> bool:
 def _event(run: Run, took_effect: set[str]) -> Event:
     tags = run.data.tags
     return Event(
-        experiments.started(run),
+        experiments.start_time(run),
         tags["action"],
         tags.get("model_version", ""),
         str(Identity.from_tags(tags)),

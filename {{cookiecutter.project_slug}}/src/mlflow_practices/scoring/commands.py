@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..console import say
+from ..console import print_text
 from ..tracking.session import Session
 
 
@@ -26,7 +26,7 @@ def score(
     from . import batch
 
     done = batch.score(session, source, output, model)
-    say(session, "\n".join(done.lines()))
+    print_text(session, "\n".join(done.lines()))
     if fail_on_rejects:
         done.require_no_rejects()
 

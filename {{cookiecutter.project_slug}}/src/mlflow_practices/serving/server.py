@@ -131,8 +131,8 @@ def _require_model(session: Session, served: Reference, copies: Path) -> None:
         return
     except versions.RegistryError as error:
         raise ServingError(f"{error}; promote a version, or name another with --model") from None
-    except store.FAILURES as error:
-        problem = store.complaint(error) if isinstance(error, MlflowException) else str(error)
+    except store.STORE_ERRORS as error:
+        problem = store.error_message(error) if isinstance(error, MlflowException) else str(error)
     try:
         local_copies.last(served.folder(copies))
     except local_copies.CopyError as error:

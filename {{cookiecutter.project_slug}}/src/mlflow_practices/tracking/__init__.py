@@ -5,7 +5,7 @@ Standard library only, so that the names are known before MLflow is installed.
 
 from datetime import UTC, datetime
 
-DOCUMENTED = "documented_at"  # the tag that dates descriptions and tags
+DOCUMENTED_AT = "documented_at"  # the tag that dates descriptions and tags
 PHASES = {
     "data-preparation": "Raw file to typed, split and hashed tables with their manifest.",
     "hyperparameter-tuning": "The search for the estimator's parameters; one run a study.",
@@ -28,7 +28,7 @@ def experiment_tags(project: str, phase: str, template_version: str) -> dict[str
         "project": project,
         "phase": phase,
         "template_version": template_version,
-        DOCUMENTED: utc_now(),
+        DOCUMENTED_AT: utc_now(),
     }
 
 

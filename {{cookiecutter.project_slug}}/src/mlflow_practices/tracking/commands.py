@@ -13,7 +13,7 @@ def create_experiments(session: Session) -> None:
 
     uri = store.resolve_uri(session.settings.tracking.uri, session.settings.root)
     name, root = session.settings.project.name, session.settings.root
-    states = experiments.create_hierarchy(name, uri, __version__, root)
+    states = experiments.create_experiments(name, uri, __version__, root)
     for name, state in states.items():
         session.console.print(f"{state:<8} {name}", markup=False)
 

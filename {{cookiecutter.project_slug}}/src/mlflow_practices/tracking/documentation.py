@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mlflow import MlflowClient, MlflowException
 
 from .. import privacy
-from . import DOCUMENTED, utc_now
+from . import DOCUMENTED_AT, utc_now
 
 DESCRIPTION = "mlflow.note.content"  # of an experiment; the MLflow UI shows it as Markdown
 METRIC, GATE = "metric_", "gate."
@@ -30,7 +30,7 @@ def document_experiment(
     known = client.get_experiment_by_name(name)
     if known is None:
         try:
-            client.create_experiment(name, artifact_location, {DOCUMENTED: utc_now(), **wanted})
+            client.create_experiment(name, artifact_location, {DOCUMENTED_AT: utc_now(), **wanted})
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -42,7 +42,8 @@ def document_experiment(
     changed = {
         key: value
         for key, value in wanted.items()
-        if key not in known.tags or (overwrite and known.tags[key] != value and key != DOCUMENTED)
+        if key not in known.tags
+        or (overwrite and known.tags[key] != value and key != DOCUMENTED_AT)
     }
     for key, value in _dated(changed).items():
         client.set_experiment_tag(known.experiment_id, key, value)
@@ -83,4 +84,4 @@ def document_model(
 
 def _dated(changed: Mapping[str, str], also: bool = False) -> dict[str, str]:
     """Return the tags to set, the time first: if interrupted, the rest still differs next time."""
-    return {DOCUMENTED: utc_now(), **changed} if changed or also else {}
+    return {DOCUMENTED_AT: utc_now(), **changed} if changed or also else {}

@@ -21,13 +21,13 @@ from mlflow.entities import Experiment, Run, RunStatus
 from .. import __version__, machine
 from . import (
     PHASES,
+    asynchronous_logging,
     documentation,
     experiment_name,
     experiment_tags,
     identity,
     recording,
     reproducibility,
-    sending,
     store,
 )
 
@@ -44,7 +44,7 @@ class Stage:
     address: str
 
 
-def create_hierarchy(
+def create_experiments(
     project: str, tracking_uri: str, template_version: str, root: Path | None = None
 ) -> dict[str, str]:
     """Create the project's experiments and return each name's state.
@@ -86,7 +86,7 @@ def stage_run(
 
     Raises:
         StoreError: the store cannot be used, or the experiment was deleted.
-        SendingError: metrics or parameters did not arrive (``tracking.asynchronous``).
+        LoggingError: metrics or parameters did not arrive (``tracking.asynchronous``).
     """
     experiment = _experiment(client, settings, phase)
     _close_abandoned(client, experiment)
@@ -111,7 +111,7 @@ def stage_run(
             ) as run,
         ):
             try:
-                with sending.asynchronous(settings.tracking.asynchronous):
+                with asynchronous_logging.log_asynchronously(settings.tracking.asynchronous):
                     recording.set_tags(tags)
                     reproducibility.load_and_log_config(settings)
                     let_go()
@@ -133,7 +133,7 @@ def stage_run(
         raise
 
 
-def started(run: Run) -> str:
+def start_time(run: Run) -> str:
     """Return when a run started, in UTC, to the second."""
     return datetime.fromtimestamp(run.info.start_time / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -152,17 +152,25 @@ def find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def find_runs(
-    client: MlflowClient, settings: Settings, phase: str, which: str = "", most: int | None = None
+    client: MlflowClient,
+    settings: Settings,
+    phase: str,
+    filter_string: str = "",
+    max_results: int | None = None,
 ) -> list[Run]:
     """Return the runs of a phase that a filter of MLflow's lets through, newest first."""
     experiment = client.get_experiment_by_name(experiment_name(settings.project.name, phase))
     found: list[Run] = []
     token: str | None = None
-    while experiment and (token is None or token) and (most is None or len(found) < most):
+    while (
+        experiment
+        and (token is None or token)
+        and (max_results is None or len(found) < max_results)
+    ):
         page = client.search_runs(
             [experiment.experiment_id],
-            which,
-            max_results=most or 1000,
+            filter_string,
+            max_results=max_results or 1000,
             order_by=["attributes.start_time DESC"],
             page_token=token,
         )
@@ -200,7 +208,7 @@ def _experiment(client: MlflowClient, settings: Settings, phase: str) -> Experim
     found = client.get_experiment_by_name(name)
     if found is None:
         uri = client.tracking_uri
-        create_hierarchy(settings.project.name, uri, __version__, settings.root)
+        create_experiments(settings.project.name, uri, __version__, settings.root)
         found = client.get_experiment_by_name(name)
         assert found is not None
     if found.lifecycle_stage == "deleted":

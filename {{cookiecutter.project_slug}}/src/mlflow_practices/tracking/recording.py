@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param
 
 from .. import privacy
 from ..errors import PracticeError
-from . import sending
+from . import asynchronous_logging
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,9 @@ def log_params(params: Mapping[str, Any]) -> None:
     if long:
         log_dict(long, "long_params.json")
     values |= dict.fromkeys(long, "see the artifact long_params.json")
-    sending.send(run_id(), [], [Param(key, value) for key, value in values.items()])
+    asynchronous_logging.log_batch(
+        run_id(), [], [Param(key, value) for key, value in values.items()]
+    )
 
 
 def set_tags(tags: Mapping[str, Any]) -> None:
@@ -88,7 +90,7 @@ def log_metrics_efficiently(
         for key, values in metrics.items()
         for number, value in enumerate(np.ravel(values).tolist(), step)
     ]
-    sending.send(run, entities, [])
+    asynchronous_logging.log_batch(run, entities, [])
 
 
 def log_dict(values: Mapping[str, Any], path: str) -> None:
@@ -176,7 +178,7 @@ def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> M
     return info
 
 
-def add_to_model(model_id: str, files: Path, folder: str) -> None:
+def log_model_files(model_id: str, files: Path, folder: str) -> None:
     """Add files to those of a logged model, below ``folder``."""
     mlflow.MlflowClient().log_model_artifacts(model_id, str(files), folder)
 

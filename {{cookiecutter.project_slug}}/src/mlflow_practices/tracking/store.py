@@ -31,7 +31,7 @@ class StoreError(PracticeError):
 
 # What the variable says since MLflow was pointed at a store, and what it said before.
 _exported: dict[str, str | None] = {}
-FAILURES = (MlflowException, StoreError)  # of a store that does not answer, or refuses
+STORE_ERRORS = (MlflowException, StoreError)  # of a store that does not answer, or refuses
 
 
 def resolve_uri(configured: str, root: Path) -> str:
@@ -76,7 +76,7 @@ def open_store(uri: str) -> MlflowClient:
     try:
         client.search_experiments(max_results=1)
     except MlflowException as error:
-        raise StoreError(f"{privacy.redact_text(uri)}: {complaint(error)}") from None
+        raise StoreError(f"{privacy.redact_text(uri)}: {error_message(error)}") from None
     return client
 
 
@@ -135,7 +135,7 @@ def _check_database(uri: str) -> None:
         raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
 
 
-def complaint(error: MlflowException) -> str:
+def error_message(error: MlflowException) -> str:
     """Return what MLflow complains of, in words that say what to do."""
     text = " ".join(str(error).split())
     if "failed with exception" in text:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from mlflow_practices.tracking import experiments, recording, sending
+from mlflow_practices.tracking import asynchronous_logging, experiments, recording
 from mlflow_practices.tracking.session import Session
 
 import projects
@@ -103,7 +103,9 @@ def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
         session = projects.open_project(overrides=["tracking.asynchronous=true"])
         stage = session.stage("model-monitoring")
         run_id = stage.__enter__().run_id
-        with pytest.raises(sending.SendingError, match="arrive: no MLflow server answers"):
+        with pytest.raises(
+            asynchronous_logging.LoggingError, match="arrive: no MLflow server answers"
+        ):
             stage.__exit__(None, None, None)
     run = MlflowClient(served.server.address).get_run(run_id)
     assert run.info.status == "FAILED"

@@ -14,7 +14,7 @@ from . import recording
 
 
 @dataclass(frozen=True)
-class Step:
+class TimedStep:
     """One line of a deployment: done or failed, after how many seconds, and what there is to say."""
 
     name: str
@@ -23,12 +23,12 @@ class Step:
     note: str = ""
 
 
-class Steps:
+class StepLog:
     """The steps so far; each is printed when it ends."""
 
     def __init__(self, console: Console | None) -> None:
         """Start with none."""
-        self.done: list[Step] = []
+        self.done: list[TimedStep] = []
         self._console = console
 
     @contextmanager
@@ -39,7 +39,7 @@ class Steps:
             yield notes
             outcome = "done"
         finally:
-            made = Step(name, outcome, time.perf_counter() - start, "; ".join(notes))
+            made = TimedStep(name, outcome, time.perf_counter() - start, "; ".join(notes))
             self.done.append(made)
             if self._console:
                 line = f"{made.name:<17}  {made.outcome:<6} {made.seconds:6.1f} s  {made.note}"

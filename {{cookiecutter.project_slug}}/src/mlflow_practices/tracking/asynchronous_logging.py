@@ -20,7 +20,7 @@ from . import store
 WAITING = 1_000  # calls that wait to be sent; one more waits itself
 
 
-class SendingError(PracticeError):
+class LoggingError(PracticeError):
     """Metrics or parameters did not arrive; the message says why."""
 
 
@@ -31,14 +31,14 @@ class _Batch(NamedTuple):
 
 
 @contextmanager
-def asynchronous(wanted: bool) -> Iterator[None]:
+def log_asynchronously(wanted: bool) -> Iterator[None]:
     """If wanted, send what is logged within from a thread, and at the end wait for the last.
 
     It is all sent too when the body fails. Only metrics and parameters: tags and artifacts are
     what other processes go by, and stay in their place in time.
 
     Raises:
-        SendingError: something did not arrive; at the next call that logs, else at the end.
+        LoggingError: something did not arrive; at the next call that logs, else at the end.
     """
     if not wanted:
         yield
@@ -53,7 +53,7 @@ def asynchronous(wanted: bool) -> Iterator[None]:
     sender.check()
 
 
-def send(run_id: str, metrics: list[Metric], params: list[Param]) -> None:
+def log_batch(run_id: str, metrics: list[Metric], params: list[Param]) -> None:
     """Send to a run, in requests of the size that MLflow allows."""
     if sender := _current.get():
         sender.put(_Batch(run_id, metrics, params))
@@ -92,11 +92,11 @@ class _Sender:
             return
         place = privacy.redact_text(mlflow.get_tracking_uri())
         reason = (
-            store.complaint(self._error)
+            store.error_message(self._error)
             if isinstance(self._error, MlflowException)
             else privacy.redact_text(f"{type(self._error).__name__}: {self._error}")
         )
-        raise SendingError(f"{place}: metrics or parameters of the run did not arrive: {reason}")
+        raise LoggingError(f"{place}: metrics or parameters of the run did not arrive: {reason}")
 
     def _work(self) -> None:
         while batches := self._next():

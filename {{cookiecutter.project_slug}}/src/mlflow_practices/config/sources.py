@@ -22,7 +22,7 @@ class SettingsError(PracticeError):
     """The configuration is wrong; one line a mistake, with its place and the remedy."""
 
 
-def prefix(package: str) -> str:
+def variable_prefix(package: str) -> str:
     """Return what every environment variable of a project's settings begins with."""
     return f"{package.upper()}__"
 
