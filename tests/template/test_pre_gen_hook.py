@@ -109,7 +109,7 @@ def test_a_description_and_a_tracking_address_may_be_empty(
 def test_what_is_not_text_is_refused(
     pre_hook: ModuleType, answers: dict[str, Any], prompt: str, value: object
 ) -> None:
-    assert complaints(pre_hook, answers, prompt, value) == [f"{prompt}: is not text; type some"]
+    assert complaints(pre_hook, answers, prompt, value) == [f"{prompt}: is not text; type a text"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,11 @@ def test_good_slugs(pre_hook: ModuleType, answers: dict[str, Any], slug: str) ->
             (slug, "device name on Windows", f"{slug}-model")
             for slug in ["con", "nul", "aux", "prn"]
         ),
-        ("fraud-production", "is what the model of fraud is called", "fraud-production-model"),
+        (
+            "fraud-production",
+            "is the name of fraud's model in production",
+            "fraud-production-model",
+        ),
         *((slug, "device name on Windows", f"{slug}-model") for slug in ["com1", "com9", "lpt1"]),
         *(
             (slug, "package or command that the project installs", f"{slug}-model")
@@ -303,7 +307,7 @@ def test_good_tracking_addresses(pre_hook: ModuleType, answers: dict[str, Any], 
         ("sqlite:///x.db?mode=ro", "has a query", "remove it"),
         ("http://h?x=1", "has a query", "remove it"),
         *(
-            (f"http://h/a{char}b", "holds white space, a quote", "leave that out")
+            (f"http://h/a{char}b", "holds white space, a quote", "remove it")
             for char in " '\"\\#$`<>|;()*!^"
         ),
     ],
@@ -345,7 +349,7 @@ def test_a_password_is_refused_and_never_shown(
     assert any(remedy in line for line in found), found
     assert "hunter2" not in "".join(found)
     if "://" in uri:
-        assert any("which would land in git" in line for line in found), found
+        assert any("which would be stored in git" in line for line in found), found
 
 
 @pytest.mark.parametrize(
@@ -448,4 +452,7 @@ def test_an_older_python_is_named(
     assert pre_hook.main() == 0
     monkeypatch.setattr(sys, "version_info", (3, 10, 9))
     assert pre_hook.main() == 1
-    assert "runs on a Python before 3.11; install it with a later one" in capsys.readouterr().err
+    assert (
+        "runs on a Python before 3.11; install it with Python 3.11 or later"
+        in capsys.readouterr().err
+    )
