@@ -18,8 +18,8 @@ import pandas as pd
 import pipelines
 import skops.io
 from mlflow_practices.model.safe_loading import trusted_types
-from mlflow_practices.optimization.array_preparation import Preparation, arrays
-from mlflow_practices.optimization.optimization import choose
+from mlflow_practices.optimization.array_preparation import Preparation, to_arrays
+from mlflow_practices.optimization.optimization import choose_fastest
 from mlflow_practices.optimization.optimized_model import Optimized
 
 repeats = int(sys.argv[1])
@@ -40,7 +40,7 @@ X = X.mask(random.random(X.shape) < 0.05)
 X["island"] = random.choice(["Biscoe", "Dream", "Torgersen"], ROWS)
 X["sex"] = pd.Series(random.choice(["male", "female"], ROWS)).mask(random.random(ROWS) < 0.05)
 X["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 900, ROWS), "D")
-columns = arrays(X)
+columns = to_arrays(X)
 
 
 def milliseconds(predict: Callable[[Any], object], batch: object, times: int) -> float:
@@ -60,9 +60,9 @@ def measure(name: str, path: str, params: dict[str, Any], folder: Path) -> dict[
     skops.io.dump(model.fit(few, y.head(FITTED)), folder / "model.skops")
     start = time.perf_counter()
     trusted = trusted_types(model, pipelines.session)
-    report, onnx = choose(folder / "model.skops", trusted, X.tail(FITTED))
+    report, onnx = choose_fastest(folder / "model.skops", trusted, X.tail(FITTED))
     seconds = time.perf_counter() - start
-    prepare = Preparation.of(model)
+    prepare = Preparation.from_pipeline(model)
     copies = {"arrays": Optimized(model, prepare)}
     if onnx is not None:
         copies["ONNX"] = Optimized(model, prepare, onnx)

@@ -25,9 +25,9 @@ from mlflow_practices.registry.references import Reference
 from mlflow_practices.scoring.inference_log import InferenceLog
 from mlflow_practices.scoring.served_model import ServedModel
 from mlflow_practices.serving import protocol
+from mlflow_practices.serving.access_log import AccessLog
 from mlflow_practices.serving.app import Application
 from mlflow_practices.serving.settings import ServingSettings
-from mlflow_practices.serving.telemetry import AccessLog
 from mlflow_practices.tracking.session import open_session
 
 file, name, number, seconds = sys.argv[1:]
@@ -54,7 +54,7 @@ async def steps(body: bytes) -> dict[str, float]:
     """Return the microseconds of each step of a request."""
     served = ServedModel(session, version, local_copies.obtain(session, version, Path("floor")))
     original = mlflow.sklearn.load_model(version.uri)
-    columns = protocol.read(body, protocol.JSON, served.input_schema)
+    columns = protocol.parse_request(body, protocol.JSON, served.input_schema)
     table, predictions = served.input_schema.frame(columns), served.predict(columns).tolist()
     limits = session.settings.section(ServingSettings).log
     rows = InferenceLog(limits, session.settings.path(Path("floor/steps")))
@@ -69,10 +69,10 @@ async def steps(body: bytes) -> dict[str, float]:
         "the original's predict": functools.partial(original.predict, table),
         "parse": functools.partial(orjson.loads, body),
         "parse and check": functools.partial(
-            protocol.read, body, protocol.JSON, served.input_schema
+            protocol.parse_request, body, protocol.JSON, served.input_schema
         ),
         "predict": functools.partial(served.predict, columns),
-        "write": functools.partial(protocol.write, predictions),
+        "write": functools.partial(protocol.format_response, predictions),
         "inference log": functools.partial(rows.append, columns, predictions, name, "0" * 32, 0.1),
         "access log": functools.partial(lines.add, line),
     }

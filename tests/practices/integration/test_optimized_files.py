@@ -11,7 +11,7 @@ from mlflow_practices.data.hashing import file_hash
 from mlflow_practices.model import safe_loading
 from mlflow_practices.model.signature import features
 from mlflow_practices.optimization import optimization, optimized_model
-from mlflow_practices.optimization.array_preparation import arrays
+from mlflow_practices.optimization.array_preparation import to_arrays
 from mlflow_practices.registry import evidence, versions
 from mlflow_practices.tracking import recording
 from mlflow_practices.tracking.session import Session
@@ -48,7 +48,7 @@ def test_a_version_gets_its_copy_once(
     pipeline = safe_loading.load(once, session)
     copy = optimized_model.load(once, pipeline)
     assert copy is not None
-    np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
+    np.testing.assert_array_equal(copy.predict(to_arrays(X)), pipeline.predict(X))
     assert optimization.add_optimized_copy(session, version, X.head(9)) == report
     assert hashes(version, twice) == after
 
@@ -68,7 +68,7 @@ def test_a_server_keeps_the_copy_too(
     assert copy is not None
     assert copy.format == "onnx"
     X = features(table.drop(columns=["customer", "price", "seen"]), "label")
-    np.testing.assert_array_equal(copy.predict(arrays(X)), pipeline.predict(X))
+    np.testing.assert_array_equal(copy.predict(to_arrays(X)), pipeline.predict(X))
 
 
 def test_a_model_saved_with_pickle_is_not_touched(

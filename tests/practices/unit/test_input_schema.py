@@ -44,7 +44,7 @@ COLUMNS = InputSchema(
 
 
 def ask(form: str, table: object) -> input_schema.Columns:
-    return protocol.read(json.dumps({form: table}).encode(), protocol.JSON, COLUMNS)
+    return protocol.parse_request(json.dumps({form: table}).encode(), protocol.JSON, COLUMNS)
 
 
 def plain(columns: input_schema.Columns) -> dict[str, list[Any]]:
@@ -67,8 +67,10 @@ def test_every_form_gives_the_same_columns() -> None:
         ask("inputs", rows),
         ask("inputs", {name: [row[name] for row in rows] for name in names}),
         ask("dataframe_split", {"columns": names, "data": data, "index": [7, 8]}),
-        protocol.read(table.to_csv(index=False).encode(), "text/csv; charset=utf-8", COLUMNS),
-        protocol.read(parquet.getvalue(), protocol.PARQUET, COLUMNS),
+        protocol.parse_request(
+            table.to_csv(index=False).encode(), "text/csv; charset=utf-8", COLUMNS
+        ),
+        protocol.parse_request(parquet.getvalue(), protocol.PARQUET, COLUMNS),
     ]
     for other in found:
         assert list(other) == list(GOOD)  # the model's
@@ -149,7 +151,7 @@ def test_a_value_that_does_not_fit_is_named_by_its_column(
 )
 def test_a_body_that_is_no_table_is_refused(body: bytes, kind: str) -> None:
     with pytest.raises(RefusalError) as refused:
-        protocol.read(body, protocol.JSON, COLUMNS)
+        protocol.parse_request(body, protocol.JSON, COLUMNS)
     assert refused.value.kind == kind
 
 
@@ -178,7 +180,7 @@ def test_ten_thousand_columns_are_refused_in_one_short_sentence() -> None:
 )
 def test_another_content_type_is_refused(kind: str) -> None:
     with pytest.raises(RefusalError) as refused:
-        protocol.read(b"{}", kind, COLUMNS)
+        protocol.parse_request(b"{}", kind, COLUMNS)
     assert refused.value.status == 415
 
 
@@ -195,7 +197,7 @@ def test_another_content_type_is_refused(kind: str) -> None:
 )
 def test_a_file_that_cannot_be_read_is_refused(body: bytes, kind: str, fault: str) -> None:
     with pytest.raises(RefusalError) as refused:
-        protocol.read(body, kind, COLUMNS)
+        protocol.parse_request(body, kind, COLUMNS)
     assert refused.value.kind == fault
 
 
@@ -206,13 +208,13 @@ def test_a_small_file_that_stands_for_a_large_table_is_refused(rows: int, note: 
     table.loc[table.index.repeat(rows)].to_parquet(parquet, index=False, compression="zstd")
     assert len(parquet.getvalue()) < 1_000_000
     with pytest.raises(RefusalError, match="too large a table") as refused:
-        protocol.read(parquet.getvalue(), protocol.PARQUET, COLUMNS)
+        protocol.parse_request(parquet.getvalue(), protocol.PARQUET, COLUMNS)
     assert refused.value.status == 413
 
 
 def test_numbers_that_are_text_in_csv_are_read_and_others_refused() -> None:
     head = "size,count,colour,note,active,seen\n"
-    found = protocol.read((head + ",1e3,,NA,TRUE,\n").encode(), protocol.CSV, COLUMNS)
+    found = protocol.parse_request((head + ",1e3,,NA,TRUE,\n").encode(), protocol.CSV, COLUMNS)
     assert plain(found) == {
         "size": [None],
         "count": [1000.0],
@@ -222,7 +224,9 @@ def test_numbers_that_are_text_in_csv_are_read_and_others_refused() -> None:
         "seen": [None],
     }
     with pytest.raises(RefusalError, match="row 1: the column 'count' must be a finite number"):
-        protocol.read((head + "1,1,red,,true,\n1,x,red,,true,\n").encode(), protocol.CSV, COLUMNS)
+        protocol.parse_request(
+            (head + "1,1,red,,true,\n1,x,red,,true,\n").encode(), protocol.CSV, COLUMNS
+        )
 
 
 VALUES = some.one_of(
@@ -342,4 +346,4 @@ def test_a_model_without_named_columns_is_refused() -> None:
     ],
 )
 def test_answers_are_written_as_mlflow_writes_them(predictions: Any, answer: bytes) -> None:
-    assert protocol.write(predictions) == answer
+    assert protocol.format_response(predictions) == answer

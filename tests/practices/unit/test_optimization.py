@@ -17,7 +17,7 @@ from mlflow_practices.evaluation import metrics
 from mlflow_practices.model import estimators, safe_loading
 from mlflow_practices.model.signature import features
 from mlflow_practices.optimization import optimization, optimized_model, verification
-from mlflow_practices.optimization.array_preparation import Preparation, arrays
+from mlflow_practices.optimization.array_preparation import Preparation, to_arrays
 from mlflow_practices.optimization.optimized_model import Optimized, Report
 from mlflow_practices.tracking.session import Session
 from my_ml_project.project import PROJECT
@@ -74,7 +74,7 @@ def choose(
     def choose(pipeline: Pipeline) -> tuple[Report, Optimized]:
         skops.io.dump(pipeline, tmp_path / "model.skops")
         trusted = safe_loading.trusted_types(pipeline, session)
-        report, onnx = optimization.choose(tmp_path / "model.skops", trusted, X)
+        report, onnx = optimization.choose_fastest(tmp_path / "model.skops", trusted, X)
         folder = tmp_path / optimized_model.FOLDER
         folder.mkdir()
         (folder / optimized_model.REPORT).write_text(report.model_dump_json())
@@ -116,9 +116,9 @@ def test_features_are_those_of_the_pipeline_to_the_last_bit(
     seed: int,
 ) -> None:
     pipeline = fit("tree.DecisionTreeClassifier", {}, X, table["label"])
-    prepare = Preparation.of(pipeline)
+    prepare = Preparation.from_pipeline(pipeline)
     for rows in (X, strange(X, seed), X.tail(1)):
-        np.testing.assert_array_equal(prepare(arrays(rows)), pipeline["prepare"].transform(rows))
+        np.testing.assert_array_equal(prepare(to_arrays(rows)), pipeline["prepare"].transform(rows))
 
 
 def test_numbers_that_are_categories_are_encoded_to_the_last_bit(
@@ -131,9 +131,9 @@ def test_numbers_that_are_categories_are_encoded_to_the_last_bit(
             ("estimator", DecisionTreeClassifier()),
         ]
     ).fit(X, table["label"])
-    prepare = Preparation.of(pipeline)
+    prepare = Preparation.from_pipeline(pipeline)
     for rows in (X, strange(X, 1)):
-        np.testing.assert_array_equal(prepare(arrays(rows)), pipeline["prepare"].transform(rows))
+        np.testing.assert_array_equal(prepare(to_arrays(rows)), pipeline["prepare"].transform(rows))
 
 
 class Doubled(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -182,7 +182,7 @@ def test_a_transformer_that_fails_ends_no_training(
     pipeline = Pipeline(steps).fit(X, table["label"])
     skops.io.dump(pipeline, tmp_path / "model.skops")
     trusted = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
-    report, _ = optimization.choose(tmp_path / "model.skops", trusted, X)
+    report, _ = optimization.choose_fastest(tmp_path / "model.skops", trusted, X)
     assert reason in report.reason
     assert (report.winner == "original") == isinstance(own, Flat)
 
@@ -198,7 +198,7 @@ def test_a_date_that_no_request_can_hold_does_not_keep_the_original(
     report, copy = choose(fit("tree.DecisionTreeClassifier", {}, X, table["label"]))
     assert report.winner != "original"
     rows = X.drop(index=[3, 4])
-    assert len(copy.predict(arrays(rows))) == len(rows)
+    assert len(copy.predict(to_arrays(rows))) == len(rows)
 
 
 @pytest.mark.parametrize(("path", "params"), (CLASSIFIERS | REGRESSORS).items())
@@ -218,14 +218,16 @@ def test_the_copy_answers_as_the_original(
         assert report.differences is not None
         assert report.differences.rows >= len(X) + 2 * verification.VARIED
     for rows in (strange(X, 7), X.head(1)):
-        expected, found = pipeline.predict(rows), copy.predict(arrays(rows))
+        expected, found = pipeline.predict(rows), copy.predict(to_arrays(rows))
         if path in REGRESSORS:
             assert found.dtype == np.float64
             np.testing.assert_allclose(found, expected, atol=1e-5 * np.ptp(table["price"]))
         else:
             differ = expected != found
             if hasattr(pipeline, "predict_proba"):  # whose classes are two
-                differ &= np.abs(np.diff(pipeline.predict_proba(rows)).ravel()) > verification.TIE
+                differ &= (
+                    np.abs(np.diff(pipeline.predict_proba(rows)).ravel()) > verification.TIE_MARGIN
+                )
             assert not differ.any()
 
 
@@ -249,7 +251,7 @@ def test_labels_keep_their_type(
     pipeline = fit(path, CLASSIFIERS[path], X, y, "classification")
     report, copy = choose(pipeline)
     assert report.winner == "onnx"
-    found = copy.predict(arrays(X.head(20))).tolist()
+    found = copy.predict(to_arrays(X.head(20))).tolist()
     assert found == pipeline.predict(X.head(20)).tolist()
     assert {type(label) for label in found} == {type(labels[0])}
 
@@ -263,7 +265,7 @@ def test_double_precision_is_used_where_single_is_not_enough(
     report, copy = choose(pipeline)
     assert report.winner == "onnx", report.reason
     rows = strange(X, 5)
-    np.testing.assert_allclose(copy.predict(arrays(rows)), pipeline.predict(rows), rtol=1e-13)
+    np.testing.assert_allclose(copy.predict(to_arrays(rows)), pipeline.predict(rows), rtol=1e-13)
 
 
 def test_what_cannot_be_converted_answers_from_arrays(
@@ -276,7 +278,7 @@ def test_what_cannot_be_converted_answers_from_arrays(
     assert (report.winner, copy.format) == ("arrays", "arrays")
     assert "HistGradientBoostingClassifier cannot be converted to ONNX" in report.reason
     rows = strange(X, 3)
-    np.testing.assert_array_equal(copy.predict(arrays(rows)), pipeline.predict(rows))
+    np.testing.assert_array_equal(copy.predict(to_arrays(rows)), pipeline.predict(rows))
 
 
 @pytest.mark.parametrize("name", ["RandomForestRegressor", "GradientBoostingRegressor"])
@@ -302,7 +304,7 @@ def test_a_pipeline_with_another_step_stays(
     pipeline = Pipeline([("prepare", MinMaxScaler()), ("estimator", RandomForestClassifier(5))])
     skops.io.dump(pipeline.fit(X, y), tmp_path / "model.skops")
     trusted = safe_loading.trusted_types(pipeline, session)
-    report, onnx = optimization.choose(tmp_path / "model.skops", trusted, X)
+    report, onnx = optimization.choose_fastest(tmp_path / "model.skops", trusted, X)
     assert (report.winner, onnx) == ("original", None)
     assert report.reason.startswith("the original stays: the pipeline is not a ColumnTransformer")
 
@@ -337,10 +339,10 @@ def test_a_copy_that_is_wrong_where_a_tree_splits_is_found_out(
     table: pd.DataFrame,
 ) -> None:
     pipeline = fit("ensemble.RandomForestRegressor", {"n_estimators": 3}, X, table["price"])
-    prepare = Preparation.of(pipeline)
-    rows = verification.trial_rows(X, pipeline, prepare)
+    prepare = Preparation.from_pipeline(pipeline)
+    rows = verification.probe_rows(X, pipeline, prepare)
     expected = metrics.predict(pipeline, rows)
-    made = prepare(arrays(rows))
+    made = prepare(to_arrays(rows))
     assert verification.compare(expected, pipeline[-1].predict(made)).agree
     # As if they had been scaled in float32: the last bit differs.
     nudged = made * (1 + 1e-7)
@@ -348,9 +350,9 @@ def test_a_copy_that_is_wrong_where_a_tree_splits_is_found_out(
 
 
 def test_the_batch_up_to_which_onnx_is_faster_lies_between_those_timed() -> None:
-    def figures(*latencies: float) -> verification.Figures:
+    def figures(*latencies: float) -> verification.Measurements:
         times = dict(zip(verification.SIZES, latencies, strict=True))
-        return verification.Figures(size_mb=1, load_seconds=1, latency_ms=times)
+        return verification.Measurements(size_mb=1, load_seconds=1, latency_ms=times)
 
     slow = figures(10, 10, 100)
     assert verification.largest_batch(figures(1, 1, 1), slow) is None
@@ -366,7 +368,7 @@ def test_numbers_too_large_for_float32_are_not_answered(
     path = "ensemble.RandomForestClassifier"
     _, copy = choose(fit(path, CLASSIFIERS[path], X, table["label"]))
     with pytest.raises(FloatingPointError):
-        copy.predict(arrays(X.head(1).assign(size=1e300)))
+        copy.predict(to_arrays(X.head(1).assign(size=1e300)))
 
 
 def test_a_damaged_copy_is_refused(

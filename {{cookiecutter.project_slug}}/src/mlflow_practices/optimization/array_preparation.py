@@ -76,7 +76,7 @@ class Preparation:
     encoded: list[Encoded]
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> Self:
+    def from_pipeline(cls, pipeline: Pipeline) -> Self:
         """Read it off a fitted pipeline.
 
         Raises:
@@ -126,14 +126,14 @@ class Preparation:
         return made[:, : self.width]
 
 
-def servable(X: pd.DataFrame) -> pd.DataFrame:
+def drop_unservable_dates(X: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without dates that no request can hold; see `input_schema.DATES`."""
     first, last = DATES
     outside = [(X[name] < first) | (X[name] >= last) for name in X.select_dtypes("datetime")]
     return X[~np.any(outside, axis=0)] if outside else X
 
 
-def arrays(X: pd.DataFrame) -> Columns:
+def to_arrays(X: pd.DataFrame) -> Columns:
     """Return a table's columns as arrays of shape (rows,), as an input schema makes them of requests."""
     found: Columns = {}
     for name, values in X.items():

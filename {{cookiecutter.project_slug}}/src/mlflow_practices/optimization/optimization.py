@@ -27,9 +27,9 @@ from ..registry.versions import Version
 from ..tracking import recording
 from ..tracking.session import Session
 from . import verification
-from .array_preparation import Preparation, PreparationError, arrays, servable
+from .array_preparation import Preparation, PreparationError, drop_unservable_dates, to_arrays
 from .optimized_model import FOLDER, MODEL, REPORT, OptimizationError, Optimized, Report
-from .verification import Differences, Figures
+from .verification import Differences, Measurements
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -63,7 +63,7 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
         trusted = safe_loading.require_trusted(files, session)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unknown categories, and from converters
-            report, onnx = choose(safe_loading.saved(files), trusted, X)
+            report, onnx = choose_fastest(safe_loading.saved(files), trusted, X)
         made = Path(temporary, "made")
         made.mkdir()
         (made / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
@@ -73,7 +73,9 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
         return report
 
 
-def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report, bytes | None]:
+def choose_fastest(
+    saved: Path, trusted: Sequence[str], X: pd.DataFrame
+) -> tuple[Report, bytes | None]:
     """Return which candidate is the best, and the ONNX model if that is it.
 
     Probed for agreement are real rows and variations; timed are batches of the real ones.
@@ -86,7 +88,7 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
     start = time.perf_counter()
     pipeline = skops.io.load(saved, trusted=trusted)
     seconds, size = time.perf_counter() - start, saved.stat().st_size
-    X = servable(X)
+    X = drop_unservable_dates(X)
     facts: dict[str, Any] = {
         "candidates": {},
         "versions": {name: installed(name) for name in LIBRARIES},
@@ -95,22 +97,22 @@ def choose(saved: Path, trusted: Sequence[str], X: pd.DataFrame) -> tuple[Report
     if X.empty:
         reason = "the original stays: no row is one that a request can hold"
         return Report(winner="original", reason=reason, **facts), None
-    real = arrays(X)
+    real = to_arrays(X)
 
-    def measure(copy: Optimized, size: int, seconds: float) -> Figures:
+    def measure(copy: Optimized, size: int, seconds: float) -> Measurements:
         def batch(places: np.ndarray) -> Columns:
             return {name: values[places] for name, values in real.items()}
 
-        return verification.measure(copy.predict, batch, len(X), size, seconds)
+        return verification.measure_latency(copy.predict, batch, len(X), size, seconds)
 
-    candidates: dict[str, Figures] = facts["candidates"]
-    candidates["original"] = verification.measure(
+    candidates: dict[str, Measurements] = facts["candidates"]
+    candidates["original"] = verification.measure_latency(
         pipeline.predict, lambda places: X.iloc[places], len(X), size, seconds
     )
     try:
-        preparation = Preparation.of(pipeline)
+        preparation = Preparation.from_pipeline(pipeline)
         rows, expected = _probe(X, pipeline, preparation)
-        columns = arrays(rows)
+        columns = to_arrays(rows)
         plain = Optimized(pipeline, preparation)
         _require_agreement(expected, plain, columns)
     except (PreparationError, OptimizationError) as error:
@@ -141,7 +143,7 @@ def _probe(
     X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation
 ) -> tuple[pd.DataFrame, Predictions]:
     """Return rows, and what the pipeline says of them; real ones alone if gaps make it fail."""
-    rows = verification.trial_rows(X, pipeline, preparation)
+    rows = verification.probe_rows(X, pipeline, preparation)
     try:
         return rows, metrics.predict(pipeline, rows)
     except Exception:  # noqa: BLE001  of a transformer of the project's
@@ -152,13 +154,13 @@ def _in_words(error: Exception) -> str:
     return shorten(privacy.redact_text(f"{type(error).__name__}: {error}"), 120)
 
 
-def _gain(candidates: Mapping[str, Figures], name: str) -> str:
+def _gain(candidates: Mapping[str, Measurements], name: str) -> str:
     one, before = (candidates[which].latency_ms[1] for which in (name, "original"))
     return f"one row takes {one:.3f} ms instead of {before:.1f}"
 
 
 def _require_agreement(expected: Predictions, copy: Optimized, columns: Columns) -> Differences:
-    found = verification.compare(expected, *copy.predict_with_chances(columns))
+    found = verification.compare(expected, *copy.predict_with_probabilities(columns))
     if not found.agree:
         raise OptimizationError(f"in the format {copy.format}, {found}")
     return found

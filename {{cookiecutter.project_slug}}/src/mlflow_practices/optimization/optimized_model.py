@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from ..errors import PracticeError
 from ..model.input_schema import Columns
 from .array_preparation import Preparation
-from .verification import Differences, Figures
+from .verification import Differences, Measurements
 
 FOLDER, MODEL, REPORT = "optimized", "model.onnx", "report.json"  # in a model's files
 
@@ -34,7 +34,7 @@ class Report(BaseModel, frozen=True):
     winner: Literal["onnx", "arrays", "original"]
     reason: str
     largest_batch: int | None = None
-    candidates: dict[str, Figures]
+    candidates: dict[str, Measurements]
     differences: Differences | None = None
     opset: dict[str, int] = {}
     versions: dict[str, str]
@@ -92,7 +92,7 @@ class Optimized:
             return predicted
         return self._run(features, self._answer)[0]
 
-    def predict_with_chances(self, columns: Columns) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict_with_probabilities(self, columns: Columns) -> tuple[np.ndarray, np.ndarray | None]:
         """Return what single rows get, and probabilities of shape (rows, classes), if there are."""
         features = self._prepare(columns)
         if self._session is None:
@@ -127,7 +127,7 @@ def load(files: Path, pipeline: Pipeline) -> Optimized | None:
         if report.winner == "original":
             return None
         onnx = (folder / MODEL).read_bytes() if report.winner == "onnx" else None
-        return Optimized(pipeline, Preparation.of(pipeline), onnx, report.largest_batch)
+        return Optimized(pipeline, Preparation.from_pipeline(pipeline), onnx, report.largest_batch)
     except Exception as error:  # noqa: BLE001  ONNX Runtime's have no class in common
         reason = shorten(str(error), 200)
         raise OptimizationError(f"{FOLDER}/: {reason}; train the model again") from None

@@ -17,7 +17,7 @@ from ..evaluation.metrics import Predictions
 from .array_preparation import Preparation
 
 TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions
-TIE = 1e-6  # the two largest probabilities of a row are the same
+TIE_MARGIN = 1e-6  # the two largest probabilities of a row are the same
 MOST, VARIED = 10_000, 500  # real rows that are compared, and of each kind of variation
 GAPS = 0.2  # of all values
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a category that no data has
@@ -25,7 +25,7 @@ SIZES = (1, 10, 100, 1000, 10_000)  # rows of the batches that are timed
 REPEATS, SECONDS = 20, 0.03  # at most, for each size
 
 
-class Figures(BaseModel, frozen=True):
+class Measurements(BaseModel, frozen=True):
     """What was measured of a candidate; ``latency_ms`` by the rows of a batch."""
 
     size_mb: float
@@ -85,12 +85,12 @@ def compare(
     return Differences(
         rows=rows,
         labels=wrong.sum(),
-        ties=(wrong & (lead <= TIE)).sum(),
+        ties=(wrong & (lead <= TIE_MARGIN)).sum(),
         largest=float(np.abs(own - chances).max()) if same_shape else np.inf,
     )
 
 
-def trial_rows(
+def probe_rows(
     X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation, seed: int = 0
 ) -> pd.DataFrame:
     """Return real rows, and variations: gaps, unknown categories, numbers where a tree splits."""
@@ -108,13 +108,13 @@ def trial_rows(
     return pd.concat([real, gaps, strange, split], ignore_index=True)
 
 
-def measure(
+def measure_latency(
     predict: Callable[[Any], object],
     batch: Callable[[np.ndarray], Any],
     rows: int,
     size: int,
     load_seconds: float,
-) -> Figures:
+) -> Measurements:
     """Time batches of each of `SIZES` rows, the median of a few, and put the rest beside it.
 
     Args:
@@ -135,10 +135,10 @@ def measure(
             predict(taken)
             times.append(time.perf_counter() - start)
         found[count] = 1000 * median(times)
-    return Figures(size_mb=size / 1e6, load_seconds=load_seconds, latency_ms=found)
+    return Measurements(size_mb=size / 1e6, load_seconds=load_seconds, latency_ms=found)
 
 
-def largest_batch(first: Figures, second: Figures) -> int | None:
+def largest_batch(first: Measurements, second: Measurements) -> int | None:
     """Return up to how many rows the first takes less time; None if always, 0 if never.
 
     Between two sizes that were timed, the ratio of times is taken for a power of the rows.

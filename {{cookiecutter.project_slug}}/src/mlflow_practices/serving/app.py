@@ -30,10 +30,10 @@ from ..scoring import inference_log
 from ..scoring.served_model import ServedModel
 from ..tracking import utc, utc_now
 from ..tracking.session import Session
-from . import cache, openapi, protocol, telemetry
+from . import cache, openapi, prometheus, protocol
+from .access_log import AccessLog
 from .alias_follower import AliasFollower
 from .settings import ServingSettings
-from .telemetry import AccessLog
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -111,9 +111,9 @@ class Application:
         finally:
             taken = time.perf_counter() - start
             if asked:
-                telemetry.answered(line.get("status", 0), line.get("version", ""), taken)
+                prometheus.count_request(line.get("status", 0), line.get("version", ""), taken)
             if "rows" in line:
-                telemetry.batch_rows.observe(line["rows"])
+                prometheus.batch_rows.observe(line["rows"])
             self._access.add(line | {"ms": round(1000 * taken, 3)})
 
     async def _invoke(
@@ -137,7 +137,7 @@ class Application:
         except RefusalError as refusal:
             status, content = refusal.status, _problem(refusal, line["request_id"])
             line["error"] = refusal.kind
-            telemetry.errors.labels(refusal.kind).inc()
+            prometheus.errors.labels(refusal.kind).inc()
             if status == 413:
                 answer_headers.append((b"connection", b"close"))
         except Exception as error:  # noqa: BLE001  of this program: the caller learns no more than that
@@ -147,7 +147,7 @@ class Application:
             )
             status, content = 500, _problem(problem, line["request_id"])
             line["error"] = "internal"
-            telemetry.errors.labels("internal").inc()
+            prometheus.errors.labels("internal").inc()
         answer_headers.append((b"content-length", str(len(content)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": answer_headers})
         await send({"type": "http.response.body", "body": content})
@@ -178,7 +178,7 @@ class Application:
         taken = time.perf_counter() - start
         answer = await self._predict(model, body, kind, line)
         # Only now: what the champion refuses, too, does not speak against the canary.
-        telemetry.answered(status, str(candidate.version), taken)
+        prometheus.count_request(status, str(candidate.version), taken)
         line["canary"] = {"version": str(candidate.version), "error": problem}
         return answer
 
@@ -187,9 +187,9 @@ class Application:
     ) -> tuple[Columns, Any, bytes]:
         line["version"] = str(model.version)
         if len(body) > INLINE_BYTES:
-            columns = await self._in_thread(protocol.read, body, kind, model.input_schema)
+            columns = await self._in_thread(protocol.parse_request, body, kind, model.input_schema)
         else:
-            columns = protocol.read(body, kind, model.input_schema)
+            columns = protocol.parse_request(body, kind, model.input_schema)
         line["rows"] = count_rows(columns)
 
         predictions, hits = await cache.cache_model_predictions(
@@ -197,7 +197,7 @@ class Application:
         )
         if hits:
             line["cache_hits"] = hits
-        return columns, predictions, protocol.write(predictions)
+        return columns, predictions, protocol.format_response(predictions)
 
     async def _run(self, model: ServedModel, columns: Columns) -> list[Any]:
         if model.seconds(count_rows(columns)) > INLINE_SECONDS:
@@ -238,12 +238,12 @@ class Application:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self._tell()
+            self._update_metrics()
             self._access.flush()
 
-    def _tell(self) -> None:
+    def _update_metrics(self) -> None:
         follower, canary = self._follower, self._follower.canary
-        telemetry.tell(
+        prometheus.update(
             {
                 "model_loaded": float(follower.model is not None),
                 "model_version": follower.model.version.number if follower.model else 0,
@@ -257,7 +257,7 @@ class Application:
         )
         if store := self._store:
             counted = store.counters
-            telemetry.tell(
+            prometheus.update(
                 {
                     "cache_hits": counted.hits,
                     "cache_misses": counted.misses,
@@ -319,17 +319,17 @@ class Application:
 
         @api.get("/metrics")
         async def metrics() -> Response:
-            self._tell()
-            content, kind = telemetry.page()
+            self._update_metrics()
+            content, kind = prometheus.render()
             return Response(content, media_type=kind)
 
         @api.get("/openapi.json")
         async def document() -> Response:
-            return _json(openapi.document(self._follower.model))
+            return _json(openapi.build_document(self._follower.model))
 
         @api.get("/docs")
         async def docs() -> Response:
-            return Response(openapi.page(self._follower.model), media_type="text/html")
+            return Response(openapi.docs_page(self._follower.model), media_type="text/html")
 
         return api
 

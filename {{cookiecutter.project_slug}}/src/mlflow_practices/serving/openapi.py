@@ -26,7 +26,7 @@ GETS = {
 }
 
 
-def document(model: ServedModel | None) -> dict[str, Any]:
+def build_document(model: ServedModel | None) -> dict[str, Any]:
     """Return the OpenAPI document, with the model's own columns and example."""
     return {
         "openapi": "3.1.0",
@@ -53,7 +53,7 @@ def document(model: ServedModel | None) -> dict[str, Any]:
     }
 
 
-def page(model: ServedModel | None) -> str:
+def docs_page(model: ServedModel | None) -> str:
     """Return the same for people, as HTML without a script or an outside address."""
     parts = [f"# {_title(model)}"]
     if model is None:

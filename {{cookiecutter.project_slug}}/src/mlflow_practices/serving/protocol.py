@@ -25,7 +25,7 @@ PARQUET_ROWS = 64  # rows of it that are decoded before the next look
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
-def read(body: bytes, content_type: str, schema: InputSchema) -> Columns:
+def parse_request(body: bytes, content_type: str, schema: InputSchema) -> Columns:
     """Return the rows of a request.
 
     Raises:
@@ -49,7 +49,7 @@ def read(body: bytes, content_type: str, schema: InputSchema) -> Columns:
     return columns
 
 
-def write(predictions: Sequence[Any] | np.ndarray) -> bytes:
+def format_response(predictions: Sequence[Any] | np.ndarray) -> bytes:
     """Return the body of an answer, as MLflow's server writes it."""
     return orjson.dumps(
         {"predictions": predictions}, option=orjson.OPT_SERIALIZE_NUMPY, default=_plain

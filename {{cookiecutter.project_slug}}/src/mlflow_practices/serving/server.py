@@ -30,7 +30,7 @@ from .settings import ServingSettings
 
 KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most proxies, so that it is they who close
 WORKER_ANSWERS_SECONDS = 60  # a worker that loads a large model is not a dead one
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 PARENT_SECONDS = 0.5  # between two looks at whether the parent lives
 GRACE_SECONDS = 10  # beyond draining; then a process whose parent is gone ends in any case
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def serve(session: Session, model: str, given: Mapping[str, Any]) -> None:
         if serving.workers == 1:
             uvicorn.Server(config).run(sockets=[listening])
             return
-        os.environ[SEVERAL] = shared
+        os.environ[MULTIPROCESS_FOLDER] = shared
         Multiprocess(config, sockets=[listening]).run()
 
 

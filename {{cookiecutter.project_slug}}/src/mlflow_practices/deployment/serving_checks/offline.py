@@ -71,7 +71,7 @@ def predict(service: Service, folder: Path) -> Truth:
     tied = np.zeros(len(rows), dtype=bool)
     if hasattr(model, "predict_proba"):
         best = np.sort(model.predict_proba(rows), axis=1)[:, -2:]
-        tied = best[:, -1] - best[:, 0] < verification.TIE if best.shape[1] > 1 else tied
+        tied = best[:, -1] - best[:, 0] < verification.TIE_MARGIN if best.shape[1] > 1 else tied
     span = float(np.ptp(values)) if values.dtype.kind == "f" else 0.0
     return Truth(rows, source, values.tolist(), verification.TOLERANCE * (span or 1.0), tied)
 

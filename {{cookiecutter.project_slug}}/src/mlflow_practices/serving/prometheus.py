@@ -1,15 +1,11 @@
-"""What a server tells of itself: figures for Prometheus, and a line of JSON for each request."""
+"""The server's metrics for Prometheus."""
 
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import orjson
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -24,10 +20,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from .. import machine
 
-SEVERAL = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers add up their figures
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers add up their figures
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1000, 10_000, 100_000)
-WAITING_LINES = 1000
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 requests = Counter(
@@ -62,10 +57,10 @@ _gauges = {
         ("cache_open", "Whether the cache is left alone after failures."),
     )
 }
-_told: dict[str, int] = {}
+_totals: dict[str, int] = {}
 
 
-def answered(status: int, version: str, taken: float) -> None:
+def count_request(status: int, version: str, taken: float) -> None:
     """Count a request for predictions: its status, the version that answered ("": none), seconds."""
     count, observe = _children(status, version)
     count.inc()
@@ -78,20 +73,20 @@ def _children(status: int, version: str) -> tuple[Counter, Histogram]:
     return requests.labels(status, version), seconds.labels(version)
 
 
-def tell(state: dict[str, float]) -> None:
+def update(state: dict[str, float]) -> None:
     """Take over what other parts count by themselves: totals of counters, values of gauges."""
     for name, value in state.items():
         if name in _gauges:
             _gauges[name].set(value)
         else:
-            _counters[name].inc(value - _told.get(name, 0))
-            _told[name] = int(value)
+            _counters[name].inc(value - _totals.get(name, 0))
+            _totals[name] = int(value)
 
 
-def page() -> tuple[bytes, str]:
+def render() -> tuple[bytes, str]:
     """Return the figures, of all workers together, and their content type."""
     registry = REGISTRY
-    if shared := os.environ.get(SEVERAL):
+    if shared := os.environ.get(MULTIPROCESS_FOLDER):
         for file in Path(shared).glob("gauge_live*.db"):
             process = int(file.stem.rpartition("_")[2])
             if not machine.is_alive(process):
@@ -99,25 +94,3 @@ def page() -> tuple[bytes, str]:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
-
-
-class AccessLog:
-    """Lines of JSON on standard output, written a few at a time."""
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self._lines: list[bytes] = []
-
-    def add(self, line: dict[str, Any]) -> None:
-        """Note a request."""
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        if len(self._lines) >= WAITING_LINES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits."""
-        if self._lines:
-            lines, self._lines = self._lines, []
-            with suppress(OSError):  # a full disk, or nobody reads any more: no request may fail
-                sys.stdout.buffer.write(b"".join(lines))
-                sys.stdout.buffer.flush()
