@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow_practices.data import versioning
+from mlflow_practices.data import DataError, versioning
 from mlflow_practices.data.cleaning import Cleaned, protect_and_clean, split_table
 from mlflow_practices.data.source import read_raw
-from mlflow_practices.data.tables import TableError
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation
 from my_ml_project.project import PROJECT
@@ -107,7 +106,7 @@ def test_a_hook_may_change_its_own_table_and_reorder_columns(
     ],
 )
 def test_anything_else_is_refused_with_the_remedy(project: Path, clean: Clean, words: str) -> None:
-    with pytest.raises(TableError, match=f"^data_preparation.clean: {words}") as caught:
+    with pytest.raises(DataError, match=f"^data_preparation.clean: {words}") as caught:
         cleaned(clean)
     assert "\n" not in str(caught.value)
 

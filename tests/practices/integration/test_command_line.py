@@ -131,7 +131,7 @@ def test_debug_shows_the_traceback(project: Path) -> None:
     done = run("run", "--debug", "--set", "data.target=nothing")
     assert done.exit_code == 1
     assert "Traceback" in done.stderr
-    assert "TableError: data.target: no column 'nothing'" in done.stderr
+    assert "DataError: data.target: no column 'nothing'" in done.stderr
 
 
 def test_data_commands_show_verify_and_compare_versions(project: Path) -> None:

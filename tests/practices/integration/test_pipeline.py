@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from mlflow_practices import tracking
-from mlflow_practices.data import versioning
+from mlflow_practices.data import DataError, versioning
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking import experiments, identity, store
 from mlflow_practices.tracking.session import Session
@@ -134,7 +134,7 @@ def test_training_refuses_data_that_changed(session: Session) -> None:
     prepared = data_preparation.run(session)
     path = settings.path(settings.data.processed) / prepared.manifest.splits["train"].file
     pd.read_parquet(path).iloc[::-1].to_parquet(path)
-    with pytest.raises(versioning.VersionError, match="changed since it was prepared"):
+    with pytest.raises(DataError, match="changed since it was prepared"):
         model_training.run(session, prepared.manifest)
     [failed] = runs(session, "model-training")
     assert failed.info.status == "FAILED"

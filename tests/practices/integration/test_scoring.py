@@ -11,7 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow_practices.data import streaming, tables
+from mlflow_practices.data import batches, tables
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
 from typer.testing import Result
@@ -22,8 +22,8 @@ MODEL = "models:/example@challenger"
 SMALL = 20  # rows of a chunk, so that there are many
 CHILD = f"""
 import {projects.PACKAGE}.__main__ as command_line
-from mlflow_practices.data import streaming
-streaming.ROWS = {SMALL}
+from mlflow_practices.data import batches
+batches.ROWS = {SMALL}
 command_line.main()
 """
 
@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path
 @pytest.fixture
 def session(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setenv(projects.ROOT, str(trained))
-    monkeypatch.setattr(streaming, "ROWS", SMALL)
+    monkeypatch.setattr(batches, "ROWS", SMALL)
     return projects.open_project()
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk_and_a_changed_input(
 ) -> None:
     import resource
 
-    monkeypatch.setattr(streaming, "ROWS", 4000)
+    monkeypatch.setattr(batches, "ROWS", 4000)
     given, output = tmp_path / "in.csv", tmp_path / "out.csv"
     repeat(source, 50, given)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow_practices.config.settings import Settings
+from mlflow_practices.data import DataError
 from mlflow_practices.data.hashing import file_hash
 from mlflow_practices.data.source import RawTable, read_raw, read_table
-from mlflow_practices.data.tables import TableError
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation
 from my_ml_project.project import PROJECT
@@ -136,7 +136,7 @@ def odd(values: Any) -> pd.DataFrame:
     ],
 )
 def test_what_cannot_be_kept_is_refused(project: Path, returned: Any, words: str) -> None:
-    with pytest.raises(TableError, match=f"^data_preparation.read: {words}") as caught:
+    with pytest.raises(DataError, match=f"^data_preparation.read: {words}") as caught:
         read_raw(reading(returned))
     assert "\n" not in str(caught.value)
     assert list((project / "data/raw").iterdir()) == [project / "data/raw/table.csv"]
@@ -144,7 +144,7 @@ def test_what_cannot_be_kept_is_refused(project: Path, returned: Any, words: str
 
 def test_a_refusal_fails_the_run_with_its_reason(project: Path) -> None:
     session = reading(None)
-    with pytest.raises(TableError):
+    with pytest.raises(DataError):
         data_preparation.run(session)
     experiment = session.client.get_experiment_by_name("example/data-preparation")
     assert experiment is not None
@@ -166,7 +166,7 @@ def test_a_missing_target_of_a_table_from_elsewhere_is_named(
     project: Path, table: pd.DataFrame
 ) -> None:
     session = reading(table.drop(columns="label"), NO_FILE)
-    with pytest.raises(TableError, match="no column 'label' in the table that `read` returns"):
+    with pytest.raises(DataError, match="no column 'label' in the table that `read` returns"):
         data_preparation.run(session)
 
 

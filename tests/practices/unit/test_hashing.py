@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow_practices.data import hashing
+from mlflow_practices.data import DataError, hashing
 
 ROWS = 240
 
@@ -257,7 +257,7 @@ def test_columns_of_one_name_and_names_that_are_no_text_count() -> None:
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, "secret \ud800"])
 def test_what_has_no_exact_form_is_refused_without_being_shown(value: object) -> None:
-    with pytest.raises(hashing.HashError, match=r"column 'column': .* make them text") as caught:
+    with pytest.raises(DataError, match=r"column 'column': .* make them text") as caught:
         hashed([1, value] if not isinstance(value, str) else [value], object)
     assert "secret" not in str(caught.value)
 
@@ -425,13 +425,13 @@ def test_blocks_that_do_not_make_the_table_are_refused(monkeypatch: pytest.Monke
     first, last = map(hashing.block_hash, hashing.blocks(table))
     assert hashing.combine([last, first], 3) != hashing.combine([first, last], 3)
     for digests in ([first], [first, last, last]):
-        with pytest.raises(hashing.HashError, match=f"3 rows are 2 blocks, not {len(digests)}"):
+        with pytest.raises(DataError, match=f"3 rows are 2 blocks, not {len(digests)}"):
             hashing.combine(digests, 3)
-    with pytest.raises(hashing.HashError, match=r"block 1: '2-.*' is not a digest by xxh3_128"):
+    with pytest.raises(DataError, match=r"block 1: '2-.*' is not a digest by xxh3_128"):
         hashing.combine([hashing.content_hash(table), last], 3)
-    with pytest.raises(hashing.HashError, match=r"block 2: .* is not a digest by sha256"):
+    with pytest.raises(DataError, match=r"block 2: .* is not a digest by sha256"):
         hashing.combine([hashing.block_hash(table.head(2), "sha256"), last], 3, "sha256")
-    with pytest.raises(hashing.HashError, match="a block of 3 rows: at most 2"):
+    with pytest.raises(DataError, match="a block of 3 rows: at most 2"):
         hashing.block_hash(table)
 
 
@@ -508,11 +508,11 @@ def test_digests_of_every_format_stay_verifiable() -> None:
 @pytest.mark.parametrize("digest", [f"3-{'a' * 32}", f"1-{'a' * 32}", "new-a-b"])
 def test_a_format_that_is_unknown_is_refused(digest: str, table: pd.DataFrame) -> None:
     version = digest.rpartition("-")[0]
-    with pytest.raises(hashing.HashError, match=f"of format {version} are unknown here"):
+    with pytest.raises(DataError, match=f"of format {version} are unknown here"):
         hashing.matches(table, digest)
 
 
 @pytest.mark.parametrize("digest", ["", "2-", "1a2b3c4d", f"2-{'a' * 33}"])
 def test_what_is_no_digest_is_refused(digest: str, table: pd.DataFrame) -> None:
-    with pytest.raises(hashing.HashError, match="is no content hash"):
+    with pytest.raises(DataError, match="is no content hash"):
         hashing.matches(table, digest)

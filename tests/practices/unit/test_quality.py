@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow_practices.data import quality, suggestion
+from mlflow_practices.data import DataError, quality, suite_draft
 from mlflow_practices.tracking.session import Session
 
 PLANTED = "zoe.quux@example.org"
@@ -45,7 +45,7 @@ def logged(run: str, kind: str = "json") -> Any:
 
 
 def messages(table: pd.DataFrame, folder: Path, suite: str, **options: Any) -> str:
-    with pytest.raises(quality.QualityError) as caught:
+    with pytest.raises(DataError) as caught:
         check(table, folder, suite, **options)
     return str(caught.value)
 
@@ -243,16 +243,14 @@ def test_personal_values_are_written_nowhere(
     ],
 )
 def test_a_broken_suite_is_refused_with_its_place(suite: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(quality.QualityError, match=words) as caught:
+    with pytest.raises(DataError, match=words) as caught:
         check(pd.DataFrame({"a": [1]}), tmp_path, suite)
     assert str(caught.value).startswith(shown(tmp_path / "suite.yaml"))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_suite_is_drafted_not_skipped(tmp_path: Path) -> None:
-    with pytest.raises(
-        quality.QualityError, match=r"none.yaml: no such file; draft one with `qual"
-    ):
+    with pytest.raises(DataError, match=r"none.yaml: no such file; draft one with `qual"):
         quality.validate_data_quality(pd.DataFrame({"a": [1]}), tmp_path / "none.yaml", "raw")
 
 
@@ -340,8 +338,8 @@ def test_a_draft_is_met_by_the_table_it_was_made_from(
     number: int, run: str, tmp_path: Path
 ) -> None:
     table = list(odd_tables())[number]
-    text = suggestion.suggest(table)
-    assert text == suggestion.suggest(table.copy())
+    text = suite_draft.draft(table)
+    assert text == suite_draft.draft(table.copy())
     found = check(table, tmp_path, text)
     assert (found.score, found.warnings) == (1.0, [])
 
@@ -349,7 +347,7 @@ def test_a_draft_is_met_by_the_table_it_was_made_from(
 def test_what_a_draft_says(table: pd.DataFrame) -> None:
     table["order"] = range(len(table))
     table["size"] = table["size"].clip(20, 80)
-    text = suggestion.suggest(table)
+    text = suite_draft.draft(table)
     assert "- expect_table_row_count_to_be_between: {min_value: 120}\n" in text
     entries = {
         (name, arguments.get("column")): (arguments, entry.get("severity", "error"))
@@ -383,14 +381,14 @@ def test_a_draft_says_nothing_of_personal_values(table: pd.DataFrame) -> None:
         phone=np.arange(len(table)) + 4179555000,
         contact=np.where(table["active"], PLANTED, f"b{PLANTED}"),
     )
-    text = suggestion.suggest(table, personal=["guest"])
+    text = suite_draft.draft(table, personal=["guest"])
     assert "{column: guest}" in text
     for secret in ("Nora", "Zoe", "41795", "quux"):
         assert secret not in text
 
 
 def test_a_draft_of_a_wide_table_is_bounded_and_says_so() -> None:
-    text = suggestion.suggest(pd.DataFrame(np.zeros((30, 5000))).add_prefix("x"))
+    text = suite_draft.draft(pd.DataFrame(np.zeros((30, 5000))).add_prefix("x"))
     assert "first 200 of 5000 columns" in text
     assert len(yaml.safe_load(text)) == 2 + 2 * 200
     assert "x4999" in text  # the set of columns is still whole
@@ -399,6 +397,6 @@ def test_a_draft_of_a_wide_table_is_bounded_and_says_so() -> None:
 def test_a_draft_replaces_a_suite_in_one_step(tmp_path: Path) -> None:
     path = tmp_path / "configs/expectations/raw.yaml"
     for text in ("- first\n", "- second\n"):
-        suggestion.write(text, path)
+        suite_draft.write(text, path)
         assert path.read_text() == text
     assert list(path.parent.iterdir()) == [path]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow_practices import machine
 from mlflow_practices.config.sections import Data, Split
-from mlflow_practices.data import tables
+from mlflow_practices.data import DataError, tables
 
 
 def data(**changes: object) -> Data:
@@ -39,14 +39,14 @@ def write(folder: Path, content: bytes, name: str = "table.csv") -> Path:
     ],
 )
 def test_an_unusable_file_is_refused(tmp_path: Path, name: str, content: bytes, words: str) -> None:
-    with pytest.raises(tables.TableError, match=words) as caught:
+    with pytest.raises(DataError, match=words) as caught:
         tables.read(write(tmp_path, content, name), data())
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(tables.TableError, match=r"no such file; set data.raw"):
+    with pytest.raises(DataError, match=r"no such file; set data.raw"):
         tables.read(tmp_path / "none.csv", data())
 
 
@@ -75,7 +75,7 @@ def test_a_parquet_file_of_a_database_gives_numbers_and_dates(tmp_path: Path) ->
 
 def test_a_type_that_no_model_learns_from_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"a": [[1], [2]]}).to_parquet(tmp_path / "table.parquet")
-    with pytest.raises(tables.TableError, match="column 'a' holds ndarray values; make it text"):
+    with pytest.raises(DataError, match="column 'a' holds ndarray values; make it text"):
         tables.read(tmp_path / "table.parquet", data())
 
 
@@ -99,7 +99,7 @@ def test_text_that_only_looks_like_dates_stays_text(tmp_path: Path) -> None:
 def test_an_unsuitable_target_is_refused(
     target: list[object], problem_type: str, words: str
 ) -> None:
-    with pytest.raises(tables.TableError, match=words):
+    with pytest.raises(DataError, match=words):
         tables.prepare(pd.DataFrame({"a": [1, 2, 3], "label": target}), data(), problem_type)
 
 
@@ -118,7 +118,7 @@ def test_a_missing_column_is_named(changes: dict[str, object], words: str) -> No
         tables.require_columns(table, data(**changes))
         tables.prepare(table, data(**changes), "classification")
 
-    with pytest.raises(tables.TableError, match=words):
+    with pytest.raises(DataError, match=words):
         prepare()
 
 
@@ -170,7 +170,7 @@ def test_the_seed_decides_the_split(table: pd.DataFrame) -> None:
 )
 def test_too_few_rows_are_refused(rows: int, split: dict[str, object], words: str) -> None:
     table = pd.DataFrame({"a": range(rows), "label": range(rows), "gap": [None] * rows})
-    with pytest.raises(tables.TableError, match=words):
+    with pytest.raises(DataError, match=words):
         tables.split(table, data(split=split))
 
 
@@ -192,5 +192,5 @@ def test_a_look_at_the_memory_does_not_change_what_is_read(
     monkeypatch.setattr(tables, "SMALL_FILE", 0)
     pd.testing.assert_frame_equal(tables.read(path, settings), expected)
     monkeypatch.setattr(machine, "available_memory", lambda: 1000)
-    with pytest.raises(tables.TableError, match="leave out rows or columns"):
+    with pytest.raises(DataError, match="leave out rows or columns"):
         tables.read(path, settings)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow_practices.config.settings import Settings
-from mlflow_practices.data import hashing, versioning
+from mlflow_practices.data import DataError, hashing, versioning
 from mlflow_practices.tracking import store
 
 SOURCE = versioning.Source(path="data/raw/table.csv", sha256="0" * 64, bytes=1, rows=1)
@@ -41,10 +41,10 @@ def test_one_changed_byte_is_refused(tmp_path: Path, table: pd.DataFrame) -> Non
         expected = manifest.splits["test"].sha256
         message = f"{path}: changed since it was prepared: expected SHA-256 {expected}, "
         message += f"found {found}; run `prepare` again"
-        with pytest.raises(versioning.VersionError, match=re.escape(message)):
+        with pytest.raises(DataError, match=re.escape(message)):
             versioning.read_split(manifest, "test", tmp_path)
     path.unlink()
-    with pytest.raises(versioning.VersionError, match="missing; run `prepare` again"):
+    with pytest.raises(DataError, match="missing; run `prepare` again"):
         versioning.read_split(manifest, "test", tmp_path)
 
 
@@ -53,12 +53,12 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, table: pd.DataFrame) -> N
     path = tmp_path / versioning.MANIFEST
     other = manifest.splits["train"].hash.translate(str.maketrans("0123456789", "1234567890"))
     path.write_text(path.read_text().replace(manifest.splits["train"].hash, other))
-    with pytest.raises(versioning.VersionError, match="edited since it was written"):
+    with pytest.raises(DataError, match="edited since it was written"):
         versioning.load_manifest(tmp_path)
     path.write_text("{")
-    with pytest.raises(versioning.VersionError, match="not a manifest"):
+    with pytest.raises(DataError, match="not a manifest"):
         versioning.load_manifest(tmp_path)
-    with pytest.raises(versioning.VersionError, match=f"there are: {manifest.version}"):
+    with pytest.raises(DataError, match=f"there are: {manifest.version}"):
         versioning.load_manifest(tmp_path, "nothing")
 
 

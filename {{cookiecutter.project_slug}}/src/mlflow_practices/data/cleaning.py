@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .. import privacy
-from . import column_types, suggestion, tables
-from .quality import QualityError
+from . import DataError, column_types, suite_draft, tables
 from .source import RawTable, read_raw
-from .tables import TableError
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
@@ -46,7 +44,7 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     personal. Rows without a target and columns without any value are left out.
 
     Raises:
-        TableError: the hook did what it must not, see `apply_clean`; or see `tables.prepare`.
+        DataError: the hook did what it must not, see `apply_clean`; or see `tables.prepare`.
         PrivacyError: the key of pseudonyms is missing or too short.
     """
     settings = session.settings
@@ -80,36 +78,36 @@ def apply_clean(
         target: the column that may change.
 
     Raises:
-        TableError: it returned no table, or none of these rows; it added, renamed, took away,
+        DataError: it returned no table, or none of these rows; it added, renamed, took away,
             retyped or changed a column, added rows, or made a new index.
     """
     cleaned = clean(table.copy())
     if not isinstance(cleaned, pd.DataFrame):
         kind = "nothing" if cleaned is None else f"a {type(cleaned).__name__}"
-        raise TableError(f"{HOOK}: returned {kind}; return the table")
+        raise DataError(f"{HOOK}: returned {kind}; return the table")
     _check_columns(table, cleaned)
     rows = cleaned.index
     if not (
         pd.api.types.is_integer_dtype(rows) and rows.is_unique and rows.isin(table.index).all()
     ):
-        raise TableError(
+        raise DataError(
             f"{HOOK}: adds rows or makes a new index; keep the index of the rows that stay "
             "(no reset_index), it ties them to what decides the split"
         )
     if cleaned.empty:
-        raise TableError(f"{HOOK}: leaves out every row")
+        raise DataError(f"{HOOK}: leaves out every row")
     cleaned = cleaned[list(table.columns)]
     before = table if rows.equals(table.index) else table.loc[rows]
     for name in table.columns.drop(target):
         old, new = before[name], cleaned[name]
         if old.dtype != new.dtype:
-            raise TableError(f"{HOOK}: makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
+            raise DataError(f"{HOOK}: makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
         if not old.equals(new):
-            raise TableError(f"{HOOK}: changes the values of {name!r}; {REMEDY}")
+            raise DataError(f"{HOOK}: changes the values of {name!r}; {REMEDY}")
     labels = cleaned[target]
     mended = column_types.convert(labels)
     if mended is None:
-        raise TableError(
+        raise DataError(
             f"{HOOK}: the target {target!r} holds {column_types.describe(labels)}; "
             "make it text, booleans or numbers"
         )
@@ -119,11 +117,11 @@ def apply_clean(
 
 def _check_columns(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
     if added := [name for name in cleaned.columns if name not in table.columns]:
-        raise TableError(f"{HOOK}: adds or renames {_listing(added)}; {REMEDY}")
+        raise DataError(f"{HOOK}: adds or renames {_listing(added)}; {REMEDY}")
     if missing := [name for name in table.columns if name not in cleaned.columns]:
-        raise TableError(f"{HOOK}: takes away {_listing(missing)}; name it in data.drop instead")
+        raise DataError(f"{HOOK}: takes away {_listing(missing)}; name it in data.drop instead")
     if len(twice := cleaned.columns[cleaned.columns.duplicated()]):
-        raise TableError(f"{HOOK}: has {_listing(twice)} twice; return each column once")
+        raise DataError(f"{HOOK}: has {_listing(twice)} twice; return each column once")
 
 
 def _listing(names: Iterable[object]) -> str:
@@ -144,20 +142,20 @@ def suggest_suites(session: Session, force: bool = False) -> list[Path]:
     """Draft the suites that are missing (with ``force``, both) and return their files.
 
     Raises:
-        QualityError: both are there, and may have been edited.
+        DataError: both are there, and may have been edited.
     """
     paths = {name: suite(session.settings, name) for name in ("raw", "prepared")}
     wanted = [name for name, path in paths.items() if force or not path.exists()]
     if not wanted:
-        raise QualityError(
+        raise DataError(
             f"{SUITES}: raw.yaml and prepared.yaml are there, and somebody may have edited them; "
             "--force overwrites them"
         )
     raw = read_raw(session)
     drafts = {
-        "raw": suggestion.suggest(raw.table, raw.policies),
-        "prepared": suggestion.suggest(protect_and_clean(raw, session).table),
+        "raw": suite_draft.draft(raw.table, raw.policies),
+        "prepared": suite_draft.draft(protect_and_clean(raw, session).table),
     }
     for name in wanted:
-        suggestion.write(drafts[name], paths[name])
+        suite_draft.write(drafts[name], paths[name])
     return [paths[name] for name in wanted]

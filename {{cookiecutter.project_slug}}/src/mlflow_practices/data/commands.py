@@ -9,6 +9,7 @@ import typer
 
 from ..console import Json, print_json, print_table
 from ..tracking.session import Session
+from . import DataError
 
 
 def show_data(
@@ -50,7 +51,7 @@ def verify(
         line = f"{check.status:<8} {check.file}: SHA-256 {check.expected}{found}"
         session.console.print(line, markup=False, soft_wrap=True)
     if any(check.status != "ok" for check in checks):
-        raise versioning.VersionError(
+        raise DataError(
             f"data version {manifest.version} is not what was recorded; run `prepare` for the raw "
             "file as it is now, or bring back the files as they were"
         )

@@ -10,15 +10,11 @@ import numpy as np
 import pandas as pd
 
 from .. import privacy
-from ..errors import PracticeError
+from . import DataError
 
 NAMES = 5  # how many categories are named, and with how many characters
 LENGTH = 40
 VERSIONS = ("old", "new")
-
-
-class ComparisonError(PracticeError):
-    """Two tables cannot be compared; the message names the column and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +98,14 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Com
     are left were added or removed.
 
     Raises:
-        ComparisonError: the key is not in both tables, or has missing or repeated values; or two
+        DataError: the key is not in both tables, or has missing or repeated values; or two
             columns have one name.
     """
     for table, version in zip((old, new), VERSIONS, strict=True):
         if not table.columns.is_unique:
-            raise ComparisonError(f"the {version} table repeats a column's name; rename one")
+            raise DataError(f"the {version} table repeats a column's name; rename one")
         if key is not None and key not in table:
-            raise ComparisonError(f"the {version} table has no column {key!r}; take another key")
+            raise DataError(f"the {version} table has no column {key!r}; take another key")
     both = [column for column in old if column in new]
     changes: list[ColumnChange | None] = []
     if key is None:
@@ -172,7 +168,7 @@ def _match(old: pd.Series, new: pd.Series) -> tuple[Any, Any]:
     for counts, version in zip(_counts(codes, len(old)), VERSIONS, strict=True):
         if counts[0] or counts.max(initial=0) > 1:
             problem = "missing" if counts[0] else "repeated"
-            raise ComparisonError(
+            raise DataError(
                 f"column {old.name!r} of the {version} table has {problem} values; "
                 "a key must identify each row: take another column"
             )

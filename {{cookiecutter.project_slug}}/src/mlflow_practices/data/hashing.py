@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xxhash
 
-from ..errors import PracticeError
+from . import DataError
 from .hash_encoding import NO_FORM, Layout, block_layout, exact, layout_of
 
 FORMAT = "2"  # stands before the digest; format 1, which `matches` still verifies, has no prefix
@@ -21,10 +21,6 @@ BLOCK = 2**17  # rows: few enough for a processor's cache; another number gives 
 
 Algorithm = Literal["xxh3_128", "sha256"]
 ALGORITHMS: dict[int, Algorithm] = {32: "xxh3_128", 64: "sha256"}  # by hexadecimal digits
-
-
-class HashError(PracticeError):
-    """A table, its blocks or a digest cannot be hashed or compared; the message says why."""
 
 
 def content_hash(table: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
@@ -60,7 +56,7 @@ def content_hash(table: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
     ====================  ======================================  =============================
 
     Raises:
-        HashError: a column holds objects other than numbers, text, bytes, dates, times, periods,
+        DataError: a column holds objects other than numbers, text, bytes, dates, times, periods,
             intervals, and lists and dictionaries of those.
     """
     return combine(_hash(table, algorithm, block_layout, BLOCK), len(table), algorithm)
@@ -76,10 +72,10 @@ def block_hash(rows: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
     """Return the hexadecimal digest of one block; nothing but the block decides it.
 
     Raises:
-        HashError: the block has more than ``BLOCK`` rows, or values as in `content_hash`.
+        DataError: the block has more than ``BLOCK`` rows, or values as in `content_hash`.
     """
     if len(rows) > BLOCK:
-        raise HashError(f"a block of {len(rows):,} rows: at most {BLOCK:,} are hashed at once")
+        raise DataError(f"a block of {len(rows):,} rows: at most {BLOCK:,} are hashed at once")
     return _hash(rows, algorithm, block_layout, BLOCK)[0]
 
 
@@ -92,17 +88,17 @@ def combine(block_hashes: Iterable[str], rows: int, algorithm: Algorithm = "xxh3
         algorithm: the one of the blocks.
 
     Raises:
-        HashError: these are not as many blocks as the rows make, or not their digests.
+        DataError: these are not as many blocks as the rows make, or not their digests.
     """
     state, count = _state(algorithm), 0
     _update(state, np.array([rows], dtype=np.int64))
     for count, digest in enumerate(block_hashes, start=1):
         if ALGORITHMS.get(len(digest)) != algorithm:
-            raise HashError(f"block {count}: {digest!r} is not a digest by {algorithm}")
+            raise DataError(f"block {count}: {digest!r} is not a digest by {algorithm}")
         _update(state, digest.encode())
     expected = max(1, -(-rows // BLOCK))
     if count != expected:
-        raise HashError(f"{rows:,} rows are {expected:,} blocks, not {count:,}")
+        raise DataError(f"{rows:,} rows are {expected:,} blocks, not {count:,}")
     return f"{FORMAT}-{state.hexdigest()}"
 
 
@@ -112,17 +108,17 @@ def matches(table: pd.DataFrame, digest: str) -> bool:
     Format 1 hashed whole columns in one go and had no prefix: a cluster cannot compute it.
 
     Raises:
-        HashError: the format is unknown, it is no digest, or the table has none.
+        DataError: the format is unknown, it is no digest, or the table has none.
     """
     version, _, value = digest.rpartition("-")
     if version not in ("", FORMAT):
-        raise HashError(
+        raise DataError(
             f"{digest!r}: content hashes of format {version} are unknown here, only 1 (without a "
             f"prefix) and {FORMAT}; update the practices, or prepare the data again"
         )
     algorithm = ALGORITHMS.get(len(value))
     if algorithm is None:
-        raise HashError(f"{digest!r} is no content hash: those end with 32 or 64 digits")
+        raise DataError(f"{digest!r} is no content hash: those end with 32 or 64 digits")
     if version:
         return content_hash(table, algorithm) == digest
     return _hash(table, algorithm, layout_of, max(len(table), 1)) == [digest]
@@ -153,7 +149,7 @@ def _hash(
                 for part in encode(values[start : start + BLOCK]):
                     _update(states[start // step], part)
         except NO_FORM:  # its message may show a value
-            raise HashError(
+            raise DataError(
                 f"column {name!r}: its values ({column.dtype}) have no exact form to hash; "
                 "make them text, numbers or dates"
             ) from None

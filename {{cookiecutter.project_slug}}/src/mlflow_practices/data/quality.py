@@ -22,8 +22,8 @@ import pandas as pd
 import yaml
 
 from .. import privacy
-from ..errors import PracticeError
 from ..tracking import recording
+from . import DataError
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -38,10 +38,6 @@ _STYLE = """\
 body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}
 th,td{border-bottom:1px solid #ccc;overflow-wrap:anywhere;padding:.4rem;vertical-align:top}
 """
-
-
-class QualityError(PracticeError):
-    """The data does not meet its suite, or the suite cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ def validate_data_quality(
     where the table is from.
 
     Raises:
-        QualityError: an expectation of severity ``error`` is not met; or the suite is missing or
+        DataError: an expectation of severity ``error`` is not met; or the suite is missing or
             wrong, and then nothing was checked or logged.
     """
     with _quietly():
@@ -138,7 +134,7 @@ def validate_data_quality(
             f"  mend the data, or edit {file} if the change is meant",
             "  for data of another kind `quality suggest --force` drafts both suites anew",
         ]
-        raise QualityError("\n".join(lines))
+        raise DataError("\n".join(lines))
     return quality
 
 
@@ -152,15 +148,15 @@ def _read(path: Path) -> list[_Entry]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise QualityError(
+        raise DataError(
             f"{place}: no such file; draft one with `quality suggest`, then edit it"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise QualityError(f"{place}: cannot be read: {error}") from None
+        raise DataError(f"{place}: cannot be read: {error}") from None
     except (yaml.YAMLError, ValueError) as error:  # the latter for a date such as 2024-13-45
-        raise QualityError(f"{place}: not valid YAML: {_one_line(error)}") from None
+        raise DataError(f"{place}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(values, list) or not values:
-        raise QualityError(
+        raise DataError(
             f"{place}: must be a list of expectations, at least one; `quality suggest` drafts one"
         )
     return [_entry(f"{place}: entry {number}", value) for number, value in enumerate(values, 1)]
@@ -173,30 +169,30 @@ def _entry(place: str, value: object) -> _Entry:
 
     kinds = [key for key in value if key != "severity"] if isinstance(value, dict) else []
     if not isinstance(value, dict) or len(kinds) != 1:
-        raise QualityError(
+        raise DataError(
             f"{place}: must be one expectation and its arguments, and perhaps a severity, such as "
             "`expect_column_values_to_be_unique: {column: id}`"
         )
     kind, severity = str(kinds[0]), value.get("severity", "error")
     known = registry.list_registered_expectation_implementations()
     if kind not in known:
-        raise QualityError(f"{place}: there is no expectation {kind!r}{_near(kind, known)}")
+        raise DataError(f"{place}: there is no expectation {kind!r}{_near(kind, known)}")
     place = f"{place}, {kind}"
     if severity not in list(SEVERITIES):
-        raise QualityError(f"{place}: severity must be error or warning, not {severity!r}")
+        raise DataError(f"{place}: severity must be error or warning, not {severity!r}")
     implementation = registry.get_expectation_impl(kind)
     allowed = sorted(set(implementation.__fields__) - set(BatchExpectation.__fields__))
     takes = f"it takes {', '.join(allowed)}"
     arguments = value[kinds[0]] or {}
     if not isinstance(arguments, dict):
-        raise QualityError(f"{place}: its arguments must be a mapping; {takes}")
+        raise DataError(f"{place}: its arguments must be a mapping; {takes}")
     for key in map(str, arguments):
         if key not in allowed:
-            raise QualityError(f"{place}: no argument {key!r}{_near(key, allowed)}; {takes}")
+            raise DataError(f"{place}: no argument {key!r}{_near(key, allowed)}; {takes}")
     try:
         expectation = implementation(**{**arguments, "severity": SEVERITIES[severity]})
     except (ValueError, TypeError, GreatExpectationsError) as error:
-        raise QualityError(f"{place}: {privacy.redact_text(_mistakes(error))}; {takes}") from None
+        raise DataError(f"{place}: {privacy.redact_text(_mistakes(error))}; {takes}") from None
     return _Entry(kind, arguments, severity, expectation)
 
 

@@ -13,9 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from .. import privacy
-from . import tables, versioning
-from .hashing import HashError, content_hash
-from .tables import TableError
+from . import DataError, tables, versioning
+from .hashing import content_hash
 from .versioning import Source
 
 if TYPE_CHECKING:
@@ -46,11 +45,11 @@ def read_table(settings: Settings) -> pd.DataFrame:
     """Return the table in the file ``data.raw``: CSV or Parquet, its ISO 8601 dates as dates.
 
     Raises:
-        TableError: no file is named, or it cannot be used; see `tables.read`.
+        DataError: no file is named, or it cannot be used; see `tables.read`.
     """
     raw = settings.data.raw
     if raw is None:
-        raise TableError(
+        raise DataError(
             f"data.raw: names no file; set it in configs/base.yaml, or let {HOOK} return a table "
             "from elsewhere"
         )
@@ -67,7 +66,7 @@ def read_raw(session: Session) -> RawTable:
     ignores, so that its bytes can be hashed and compared later; the same table gives the same file.
 
     Raises:
-        TableError: the hook returned no table, or one that cannot be used.
+        DataError: the hook returned no table, or one that cannot be used.
         PrivacyError: the target looks like personal data.
     """
     settings = session.settings
@@ -76,7 +75,7 @@ def read_raw(session: Session) -> RawTable:
         module, kind = type(table).__module__, type(table).__qualname__
         kind = kind if module == "builtins" else f"{module}.{kind}"
         returned = "nothing" if table is None else f"a {kind}"
-        raise TableError(f"{HOOK}: returned {returned}; return a pandas data frame")
+        raise DataError(f"{HOOK}: returned {returned}; return a pandas data frame")
     known = table.attrs.get(_READ, {})
     table = table.copy(deep=False)
     table.attrs = {}
@@ -101,9 +100,9 @@ def read_raw(session: Session) -> RawTable:
 def _checked(table: pd.DataFrame, drop: list[str]) -> pd.DataFrame:
     """Return a table that the hook made, typed as one that was read from a file."""
     if table.empty:
-        raise TableError(f"{HOOK}: returned a table without rows")
+        raise DataError(f"{HOOK}: returned a table without rows")
     if lost := [str(name) for name in table.index.names if name is not None]:
-        raise TableError(
+        raise DataError(
             f"{HOOK}: the index {', '.join(map(repr, lost))} would be lost; make it a column with "
             "reset_index(), or leave it out with reset_index(drop=True)"
         )
@@ -113,8 +112,8 @@ def _checked(table: pd.DataFrame, drop: list[str]) -> pd.DataFrame:
 def _hash(table: pd.DataFrame) -> str:
     try:
         return content_hash(table)
-    except HashError as error:
-        raise TableError(f"{HOOK}: {error}") from None
+    except DataError as error:
+        raise DataError(f"{HOOK}: {error}") from None
 
 
 def _keep(table: pd.DataFrame, digest: str, settings: Settings) -> str:
@@ -124,9 +123,9 @@ def _keep(table: pd.DataFrame, digest: str, settings: Settings) -> str:
         path = settings.path(place)
         if not _holds(path, digest):
             _write(table, path)
-    except (pa.ArrowException, HashError, OverflowError, TypeError, ValueError) as error:
+    except (pa.ArrowException, DataError, OverflowError, TypeError, ValueError) as error:
         # Its words may hold values of rows.
-        raise TableError(
+        raise DataError(
             f"{HOOK}: the table cannot be kept as Parquet ({type(error).__name__} in "
             f"{', '.join(_unfit(table)) or 'the table'}); make each column text, numbers or dates"
         ) from None
@@ -146,7 +145,7 @@ def _holds(path: Path, digest: str) -> bool:
     """Return whether a file is there and whole, so that it keeps its bytes and their hash."""
     try:
         return content_hash(pd.read_parquet(path)) == digest
-    except (OSError, ValueError, HashError, pa.ArrowException):
+    except (OSError, ValueError, DataError, pa.ArrowException):
         return False
 
 

@@ -67,7 +67,7 @@ def read_and_log_split(manifest: Manifest, name: str, settings: Settings) -> Log
     """Return one split, verified, and log it as an input of the run.
 
     Raises:
-        VersionError: the file is missing, damaged or changed.
+        DataError: the file is missing, damaged or changed.
     """
     table = versioning.read_split(manifest, name, settings.path(settings.data.processed))
     version = _log(table, name, manifest, settings)

@@ -13,8 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from .. import machine, privacy
 from ..config.sections import Data, Split
-from ..errors import PracticeError
-from . import column_types
+from . import DataError, column_types
 
 PARQUET = (".parquet", ".pq")
 SPLITS = ("train", "validation", "test")
@@ -26,15 +25,11 @@ PROBE_ROWS = 10_000  # rows of a Parquet file, from which its size in memory is 
 COPIES, PARSER_COPIES, BYTES_A_CELL = 4.5, 2, 16
 
 
-class TableError(PracticeError):
-    """A table cannot be used; the message names the file or column and the remedy."""
-
-
 def read(path: Path, settings: Data) -> pd.DataFrame:
     """Read a CSV or Parquet file, its columns typed; see `typed`.
 
     Raises:
-        TableError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, larger
+        DataError: the file is missing, empty, corrupt, wrongly encoded, of an unknown kind, larger
             than the memory left, or has no rows, a duplicate column, an infinite number, or values
             of a type that no model learns from.
     """
@@ -45,15 +40,15 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
         elif path.name.endswith((".csv", ".csv.gz")):
             table = _read_csv(path, settings)
         else:
-            raise TableError(
+            raise DataError(
                 f"{path}: unknown kind of file; data.raw takes .csv, .csv.gz or .parquet"
             )
     except FileNotFoundError:
-        raise TableError(f"{path}: no such file; set data.raw in configs/base.yaml") from None
+        raise DataError(f"{path}: no such file; set data.raw in configs/base.yaml") from None
     except pd.errors.EmptyDataError:
-        raise TableError(f"{path}: the file is empty") from None
+        raise DataError(f"{path}: the file is empty") from None
     except UnicodeDecodeError as error:
-        raise TableError(
+        raise DataError(
             f"{path}: byte {error.start} (0x{error.object[error.start]:02x}) is not "
             f"{error.encoding.upper()}; "
             "save the file as UTF-8, or set data.encoding (such as latin-1)"
@@ -67,8 +62,8 @@ def read(path: Path, settings: Data) -> pd.DataFrame:
     ) as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error):
             left = machine.available_memory()
-            raise TableError(_too_large(path, "more memory than there is", left)) from None
-        raise TableError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+            raise DataError(_too_large(path, "more memory than there is", left)) from None
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     return typed(path, table, settings.drop)
 
 
@@ -78,18 +73,18 @@ def typed(place: object, table: pd.DataFrame, drop: Collection[str] = ()) -> pd.
     Those that are dropped, ``drop``, stay as they are.
 
     Raises:
-        TableError: the table has no rows, a column has no good name, cannot be converted, or holds
+        DataError: the table has no rows, a column has no good name, cannot be converted, or holds
             infinity. The message names ``place``.
     """
     _check_names(place, table.columns)
     if table.empty:
-        raise TableError(f"{place}: has a header and no rows")
+        raise DataError(f"{place}: has a header and no rows")
     table = table.copy(deep=False)
     for column in table.columns.difference(list(drop), sort=False):
         values = table[column]
         converted = column_types.convert(values)
         if converted is None:
-            raise TableError(
+            raise DataError(
                 f"{place}: column {column!r} holds {column_types.describe(values)}; "
                 "make it text, numbers or dates"
             )
@@ -97,7 +92,7 @@ def typed(place: object, table: pd.DataFrame, drop: Collection[str] = ()) -> pd.
             table[column] = converted
     for column in table.select_dtypes("number"):
         if infinite := int(np.isinf(table[column]).sum()):
-            raise TableError(
+            raise DataError(
                 f"{place}: column {column!r} holds infinity in {infinite} rows; "
                 "leave those cells empty"
             )
@@ -105,14 +100,14 @@ def typed(place: object, table: pd.DataFrame, drop: Collection[str] = ()) -> pd.
 
 
 def require_columns(table: pd.DataFrame, settings: Data) -> None:
-    """Raise `TableError` unless a table has the columns that the configuration names."""
+    """Raise `DataError` unless a table has the columns that the configuration names."""
     columns = list(table.columns)
     named = [("target", settings.target), *(("drop", name) for name in settings.drop)]
     if settings.split.column is not None:
         named.append(("split.column", settings.split.column))
     for key, name in named:
         if name not in columns:
-            raise TableError(
+            raise DataError(
                 f"data.{key}: no column {name!r} in {settings.raw or 'the table that `read` returns'}"
                 f"; it has: {_listing(columns)}"
             )
@@ -126,7 +121,7 @@ def prepare(
     Rows without a target and columns without any value are left out.
 
     Raises:
-        TableError: the target is missing, has one class, or does not suit ``problem_type``; or no
+        DataError: the target is missing, has one class, or does not suit ``problem_type``; or no
             column is left to learn from.
     """
     notes = []
@@ -141,7 +136,7 @@ def prepare(
             table = table.drop(columns=column)
     features = set(table.columns) - {settings.target, *settings.drop}
     if not features:
-        raise TableError("no column is left to learn from; see data.drop and privacy")
+        raise DataError("no column is left to learn from; see data.drop and privacy")
     return table, notes
 
 
@@ -159,22 +154,22 @@ def split(
         content: the same rows, to be shared out in place of ``table``'s.
 
     Raises:
-        TableError: a part would be empty, or a class or group is too small to be shared out.
+        DataError: a part would be empty, or a class or group is too small to be shared out.
     """
     how = settings.split
     if how.column is not None and table[how.column].isna().any():
-        raise TableError(
+        raise DataError(
             f"data.split.column: {how.column!r} has missing values; "
             "fill them or leave those rows out"
         )
     try:
         parts = _positions(table, settings.target, how)
     except ValueError as error:
-        raise TableError(
+        raise DataError(
             f"data.split: the rows cannot be shared out by {how.method!r}: {error}"
         ) from None
     if empty := [name for name, rows in parts.items() if len(rows) == 0]:
-        raise TableError(
+        raise DataError(
             f"data.split: {len(table)} rows are too few: {', '.join(empty)} would be empty"
         )
     kept = (table if content is None else content).drop(columns=settings.drop, errors="ignore")
@@ -228,7 +223,7 @@ def _check_memory(path: Path, settings: Data) -> None:
     need = _needed_by_parquet(path) if parquet else _needed_by_csv(path, settings)
     left = machine.available_memory()
     if left is not None and need > left:
-        raise TableError(_too_large(path, f"about {need / 2**30:.2f} GiB", left))
+        raise DataError(_too_large(path, f"about {need / 2**30:.2f} GiB", left))
 
 
 def _needed_by_parquet(path: Path) -> float:
@@ -264,26 +259,26 @@ def _too_large(path: Path, need: str, left: int | None) -> str:
 def _check_names(place: object, columns: Iterable[object]) -> None:
     names = pd.Series(list(columns), dtype=object)
     if not all(isinstance(name, str) and name.strip() for name in names):
-        raise TableError(f"{place}: a column has no name, or one that is not text; name it")
+        raise DataError(f"{place}: a column has no name, or one that is not text; name it")
     if any(privacy.redact_text(name) != name for name in names):
-        raise TableError(
+        raise DataError(
             f"{place}: a column's name looks like personal data; does the file lack a header line?"
         )
     if len(twice := names[names.duplicated()].unique()):
-        raise TableError(f"{place}: duplicate column name: {_listing(twice)}; rename one of them")
+        raise DataError(f"{place}: duplicate column name: {_listing(twice)}; rename one of them")
 
 
 def _check_target(target: pd.Series, problem_type: str) -> None:
     if target.empty:
-        raise TableError(f"data.target: {target.name!r} has no values")
+        raise DataError(f"data.target: {target.name!r} has no values")
     if problem_type == "regression" and (
         not pd.api.types.is_numeric_dtype(target) or target.dtype == bool
     ):
-        raise TableError(
+        raise DataError(
             f"data.target: {target.name!r} holds {target.dtype} values; regression needs numbers"
         )
     if target.nunique() < 2:
-        raise TableError(
+        raise DataError(
             f"data.target: {target.name!r} has one value in all rows; there is nothing to learn"
         )
     if (
@@ -291,7 +286,7 @@ def _check_target(target: pd.Series, problem_type: str) -> None:
         and pd.api.types.is_float_dtype(target)
         and (target % 1 != 0).any()
     ):
-        raise TableError(
+        raise DataError(
             f"data.target: {target.name!r} holds fractions; set problem_type: regression"
         )
 

@@ -23,18 +23,14 @@ from mlflow.models import infer_signature
 from pydantic import BaseModel, ValidationError
 
 from .. import privacy
-from ..errors import PracticeError
 from ..tracking import recording
+from . import DataError
 from .hashing import content_hash, file_hash
 
 MANIFEST = "manifest.json"
 SCHEMA_ROWS = 1000
 SCHEMA_LIMIT = 1_000_000  # characters that MLflow stores of a dataset's schema
 ABANDONED_SECONDS = 3600
-
-
-class VersionError(PracticeError):
-    """Prepared data is missing, or is not what the manifest says it is."""
 
 
 class SplitFile(BaseModel, frozen=True):
@@ -171,7 +167,7 @@ def load_manifest(folder: Path, version: str = "") -> Manifest:
     """Return the manifest of the data prepared last, or of an earlier version.
 
     Raises:
-        VersionError: there is none, it cannot be read, or somebody edited it.
+        DataError: there is none, it cannot be read, or somebody edited it.
     """
     path = folder / version / MANIFEST
     try:
@@ -179,14 +175,14 @@ def load_manifest(folder: Path, version: str = "") -> Manifest:
     except FileNotFoundError:
         known = ", ".join(versions(folder)) if version else ""
         hint = f"; there are: {known}" if known else "; run `prepare`"
-        raise VersionError(f"{path}: no prepared data{hint}") from None
+        raise DataError(f"{path}: no prepared data{hint}") from None
     except ValidationError as error:
-        raise VersionError(
+        raise DataError(
             f"{path}: not a manifest ({error.errors()[0]['msg']}); run `prepare` again"
         ) from None
     found = _version({name: split.hash for name, split in manifest.splits.items()})
     if found != manifest.version:
-        raise VersionError(
+        raise DataError(
             f"{path}: edited since it was written: expected version {manifest.version}, the "
             f"hashes in it give {found}; run `prepare` again"
         )
@@ -213,19 +209,19 @@ def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
     """Return one prepared table, from bytes that were found to be the manifest's.
 
     Raises:
-        VersionError: the file is missing, damaged or changed.
+        DataError: the file is missing, damaged or changed.
     """
     split = manifest.splits[name]
     path = folder / split.file
     try:
         content = path.read_bytes()  # once: what is verified is what is read
     except FileNotFoundError:
-        raise VersionError(f"{path}: missing; run `prepare` again") from None
+        raise DataError(f"{path}: missing; run `prepare` again") from None
     except OSError as error:
-        raise VersionError(f"{path}: cannot be read ({error}); run `prepare` again") from None
+        raise DataError(f"{path}: cannot be read ({error}); run `prepare` again") from None
     found = hashlib.sha256(content).hexdigest()
     if found != split.sha256:
-        raise VersionError(
+        raise DataError(
             f"{path}: changed since it was prepared: expected SHA-256 {split.sha256}, "
             f"found {found}; run `prepare` again"
         )

@@ -21,7 +21,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..data import streaming
+from ..data import batches
 from ..data.tables import PARQUET
 from ..errors import PracticeError
 from ..model.input_schema import Columns, RefusalError, count_rows
@@ -86,7 +86,7 @@ def score(session: Session, source: Path, output: Path, model: str = "") -> Scor
         model: as `parse_reference` takes it; the champion in production by default.
 
     Raises:
-        ChunkError: the input is corrupt.
+        DataError: the input is corrupt.
         RegistryError: there is no such model.
         ScoringError: the files do not suit, or the output is being written or cannot be.
     """
@@ -124,20 +124,20 @@ class _Job:
         self._journal = folder / "journal.json"
         csv = [] if self._typed else [self._data.encoding, self._data.separator]
         self._wanted = {
-            "the input": streaming.identity(source),
+            "the input": batches.fingerprint(source),
             "the model": str(reference),
-            "the configuration": [streaming.ROWS, *csv],
+            "the configuration": [batches.ROWS, *csv],
         }
         former = json.loads(self._journal.read_bytes()) if self._journal.exists() else {}
         changed = [key for key in self._wanted if former.get(key) != self._wanted[key]]
         if not changed:
             self.version = Version(**former["version"])
-            done = len(self._parts()) * streaming.ROWS
+            done = len(self._parts()) * batches.ROWS
             self.begins = f"going on after {done:,} rows, with {self.version}"
             return
         self._clear()
         self.version = versions.find(session.client, reference.name, reference.which)
-        with streaming.written(self._journal, folder) as file:
+        with batches.atomic_file(self._journal, folder) as file:
             file.write(json.dumps({**self._wanted, "version": asdict(self.version)}).encode())
         self.begins = f"starting with {self.version}"
         if former:
@@ -147,7 +147,7 @@ class _Job:
         """Keep a part for each chunk of the input that has none yet."""
         kind = pa.array(model.predict(model.example)).type
         task = progress.add_task("predicting", total=1.0, rows="")
-        for number, (chunk, share) in enumerate(streaming.read(self._source, self._data)):
+        for number, (chunk, share) in enumerate(batches.read(self._source, self._data)):
             if not self._path(PART, number).exists():
                 self._predict_chunk(model, chunk, number, kind)
                 done.new += len(chunk)
@@ -155,7 +155,7 @@ class _Job:
             progress.update(task, completed=share, rows=f"{done.rows:,} rows")
         if done.rows == 0:
             raise ScoringError(f"{self._source}: has no rows")
-        if streaming.identity(self._source) != self._wanted["the input"]:
+        if batches.fingerprint(self._source) != self._wanted["the input"]:
             raise ScoringError(f"{self._source}: changed while it was read; run the command again")
 
     def finish(self, done: Scored, progress: Progress) -> None:
@@ -164,12 +164,12 @@ class _Job:
         version, rejected = str(done.version), self._parts(REJECTS)
 
         def rejects() -> Iterator[pa.Table]:
-            for table in map(streaming.kept, rejected):
+            for table in map(batches.read_part, rejected):
                 done.reasons.update(table.column(1).to_pylist())
                 yield table
 
         def predicted() -> Iterator[pa.Table]:
-            for table in map(streaming.kept, self._parts()):
+            for table in map(batches.read_part, self._parts()):
                 *names, new = table.column_names
                 last = _free("model_version", names)
                 done.notes = _renamed({"prediction": new, "model_version": last})
@@ -178,8 +178,8 @@ class _Job:
 
         done.rejects.unlink(missing_ok=True)  # of an earlier run
         if rejected:
-            streaming.write(done.rejects, self._folder, rejects(), self._data.separator)
-        streaming.write(done.output, self._folder, predicted(), self._data.separator)
+            batches.write(done.rejects, self._folder, rejects(), self._data.separator)
+        batches.write(done.output, self._folder, predicted(), self._data.separator)
         self._clear()
 
     def _predict_chunk(
@@ -193,7 +193,7 @@ class _Job:
             raise ScoringError(f"{self._source}: {refusal}") from None
         table = chunk.select(wanted).to_pandas(ignore_metadata=True)
         if not self._typed:
-            table = table.mask(table.isin(streaming.MISSING))
+            table = table.mask(table.isin(batches.MISSING_TEXTS))
         columns, reasons = model.input_schema.sift(table, self._typed)
         predicted = _predict(model, columns, kind)
         unanswered = predicted.is_null().to_numpy(zero_copy_only=False)
@@ -201,11 +201,11 @@ class _Job:
         rows = np.flatnonzero(reasons != "")
         if len(rows):
             rejected = chunk.take(rows).add_column(0, _free("reason", there), [reasons[rows]])
-            rejected = rejected.add_column(0, _free("row", there), [number * streaming.ROWS + rows])
-            streaming.keep(rejected, self._path(REJECTS, number))
+            rejected = rejected.add_column(0, _free("row", there), [number * batches.ROWS + rows])
+            batches.write_part(rejected, self._path(REJECTS, number))
             chunk = chunk.filter(pa.array(reasons == ""))
         new = chunk.append_column(_free("prediction", there), predicted.drop_null())
-        streaming.keep(new, self._path(PART, number))
+        batches.write_part(new, self._path(PART, number))
 
     def _path(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{number:08}.arrow"

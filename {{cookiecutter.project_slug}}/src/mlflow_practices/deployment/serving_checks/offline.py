@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowException
 
-from ...data import versioning
+from ...data import DataError, versioning
 from ...errors import PracticeError
 from ...model import safe_loading
 from ...model.signature import features
@@ -92,7 +92,7 @@ def _rows(service: Service, data_version: str) -> tuple[pd.DataFrame, str]:
     try:
         manifest = versioning.load_manifest(folder, data_version)
         test = versioning.read_split(manifest, "test", folder)
-    except versioning.VersionError:
+    except DataError:
         return as_table(service.example, service.input_schema), "the model's example"
     rows = features(test, manifest.target)
     _, reasons = service.input_schema.sift(

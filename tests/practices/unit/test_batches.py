@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow_practices.config.sections import Data
-from mlflow_practices.data import streaming
+from mlflow_practices.data import DataError, batches
 
 DATA = Data(raw=Path("table.csv"), target="label")
 BODY = b"".join(b"%d,x\n" % number for number in range(10_000))
@@ -19,11 +19,11 @@ BODY = b"".join(b"%d,x\n" % number for number in range(10_000))
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "ROWS", 4)
+    monkeypatch.setattr(batches, "ROWS", 4)
 
 
 def read(path: Path, **values: str) -> pd.DataFrame:
-    found = list(streaming.read(path, DATA.model_copy(update=values)))
+    found = list(batches.read(path, DATA.model_copy(update=values)))
     assert [share for _, share in found] == sorted(share for _, share in found)
     assert found[-1][1] == 1
     assert {len(table) for table, _ in found[:-1]} <= {4}
@@ -43,11 +43,11 @@ def test_csv_is_passed_on_as_text(tmp_path: Path) -> None:
 
 def test_missing_is_what_training_takes_for_missing() -> None:
     others = {"none", "NAN", "Null", "-", "?", "nil", "0", "#n/a", "inf"}
-    texts = sorted(streaming.MISSING | others)
+    texts = sorted(batches.MISSING_TEXTS | others)
     column = pd.read_csv(io.StringIO("\n".join(["a,b", *(f"{text},1" for text in texts)])))["a"]
     assert {
         text for text, gap in zip(texts, column.isna(), strict=True) if gap
-    } == streaming.MISSING
+    } == batches.MISSING_TEXTS
 
 
 def test_parquet_is_passed_on_with_its_types(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_what_is_corrupt_is_said_with_its_place(
     content: Callable[[], bytes],
     words: str,
 ) -> None:
-    monkeypatch.setattr(streaming, "ROWS", 1000)
+    monkeypatch.setattr(batches, "ROWS", 1000)
     (tmp_path / name).write_bytes(content())
-    with pytest.raises(streaming.ChunkError) as caught:
-        list(streaming.read(tmp_path / name, DATA))
+    with pytest.raises(DataError) as caught:
+        list(batches.read(tmp_path / name, DATA))
     assert words in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / name}: cannot be read after row ")
     assert "\n" not in str(caught.value)
@@ -110,9 +110,9 @@ def test_a_file_is_replaced_when_all_of_it_is_written(tmp_path: Path, ending: st
 
     path.write_text("before")
     with pytest.raises(RuntimeError):
-        streaming.write(path, tmp_path, tables(fail=True), ",")
+        batches.write(path, tmp_path, tables(fail=True), ",")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
-    streaming.write(path, tmp_path, tables(fail=False), ",")
+    batches.write(path, tmp_path, tables(fail=False), ",")
     found = pd.read_csv(path) if ending == ".csv" else pd.read_parquet(path)
     pd.testing.assert_frame_equal(found, pd.concat([table.to_pandas()] * 2, ignore_index=True))

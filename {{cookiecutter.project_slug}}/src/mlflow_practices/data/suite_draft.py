@@ -27,7 +27,7 @@ _HEADER = """\
 """
 
 
-def suggest(table: pd.DataFrame, personal: Collection[str] = ()) -> str:
+def draft(table: pd.DataFrame, personal: Collection[str] = ()) -> str:
     """Return a suite that ``table`` meets, as YAML for a person to edit.
 
     Errors are less than half the rows, other columns, missing values where there were none, a

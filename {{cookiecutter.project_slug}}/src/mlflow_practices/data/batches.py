@@ -20,19 +20,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..config.sections import Data
-from ..errors import PracticeError
+from . import DataError
 from .tables import PARQUET
 
 ROWS = 50_000  # of a chunk
 BUFFER = 2**20  # bytes; without one, a whole column of a row group is read at once
 EDGE = 2**16  # bytes at both ends of a file, by which it is known again
 # What pandas.read_csv, with which training reads, takes for no value.
-MISSING = {"", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "n/a", "NA", "nan", "NaN", "-nan", "-NaN"}
-MISSING |= {"NULL", "null", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
-
-
-class ChunkError(PracticeError):
-    """A file cannot be read; the message names it and the place."""
+MISSING_TEXTS = {
+    "",
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "<NA>",
+    "N/A",
+    "n/a",
+    "NA",
+    "nan",
+    "NaN",
+    "-nan",
+    "-NaN",
+}
+MISSING_TEXTS |= {"NULL", "null", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
 
 
 def read(path: Path, settings: Data) -> Iterator[tuple[pa.Table, float]]:
@@ -41,7 +50,7 @@ def read(path: Path, settings: Data) -> Iterator[tuple[pa.Table, float]]:
     Every column of a CSV file is text, an empty one where the cell is empty.
 
     Raises:
-        ChunkError: the file is corrupt from some row on.
+        DataError: the file is corrupt from some row on.
     """
     rows = 0
     try:
@@ -56,14 +65,14 @@ def read(path: Path, settings: Data) -> Iterator[tuple[pa.Table, float]]:
         reason = " ".join(str(error).split())
     else:
         return
-    raise ChunkError(f"{path}: cannot be read after row {rows:,}: {reason}")
+    raise DataError(f"{path}: cannot be read after row {rows:,}: {reason}")
 
 
 def write(path: Path, folder: Path, tables: Iterator[pa.Table], separator: str) -> None:
     """Write tables of the same columns, one at least, to a Parquet or CSV file in one step."""
     first = next(tables)
     tables = itertools.chain([first], tables)
-    with written(path, folder) as file:
+    with atomic_file(path, folder) as file:
         if path.suffix in PARQUET:
             with pq.ParquetWriter(file, first.schema) as writer:
                 for table in tables:
@@ -77,24 +86,24 @@ def write(path: Path, folder: Path, tables: Iterator[pa.Table], separator: str) 
         text.detach()  # what it holds goes to the file
 
 
-def keep(table: pa.Table, path: Path) -> None:
+def write_part(table: pa.Table, path: Path) -> None:
     """Write a table, such that it can be read again quickly, in one step."""
     fast = pa.ipc.IpcWriteOptions(compression="lz4")
     with (
-        written(path, path.parent) as file,
+        atomic_file(path, path.parent) as file,
         pa.ipc.new_file(file, table.schema, options=fast) as writer,
     ):
         writer.write_table(table)
 
 
-def kept(path: Path) -> pa.Table:
+def read_part(path: Path) -> pa.Table:
     """Return a table that was kept."""
     with pa.OSFile(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 
 
 @contextmanager
-def written(path: Path, folder: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, folder: Path) -> Iterator[BinaryIO]:
     """Yield a file in ``folder`` that takes the name ``path`` when it is whole."""
     temporary = folder / "writing"
     try:
@@ -107,7 +116,7 @@ def written(path: Path, folder: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def identity(path: Path) -> list[int | str]:
+def fingerprint(path: Path) -> list[int | str]:
     """Return what tells that a file is still the same: its size, its time, and both its ends."""
     found = path.stat()
     with path.open("rb") as file:
