@@ -1,4 +1,4 @@
-"""Each extension point of a rendered project, by the very examples of its README."""
+"""Each extension point of a rendered project, by the very examples of its documentation."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import yaml
 
 from renderings import RunProject, render_into
 
+PAGES = ("README.md", "docs/make-it-yours.md")
 EXAMPLE = re.compile(r"^```(python|yaml)\n# (.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def apply_examples(project: Path) -> list[str]:
-    """Do to a project what the examples of its README say; return their headings."""
-    text = (project / "README.md").read_text(encoding="utf-8")
+    """Do to a project what the examples of its documentation say; return their headings."""
     package = project / "src/my_ml_project"
-    found = EXAMPLE.findall(text)
+    pages = [(project / page).read_text(encoding="utf-8") for page in PAGES]
+    found = EXAMPLE.findall("\n".join(pages))
     for kind, heading, code in found:
         name, _, how = heading.partition(", ")
         path = project / name if kind == "yaml" else package / name
