@@ -23,7 +23,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.deployment import canary
-from mlflow_practices.deployment.endpoint import Endpoint, Figures
+from mlflow_practices.deployment.server_client import RequestMetrics, ServerClient
 from mlflow_practices.registry import evidence, overview, promotion, versions
 from mlflow_practices.registry.versions import Version
 
@@ -151,9 +151,11 @@ def offline(version: Version) -> list[str]:
     return found
 
 
-def split(address: str, champion: str, candidate: Version, made: dict[str, Version]) -> Figures:
+def split(
+    address: str, champion: str, candidate: Version, made: dict[str, Version]
+) -> RequestMetrics:
     """Send 400 requests, check whom each was answered by, and return the figures of them."""
-    endpoint, right = Endpoint(address), {champion: offline(made["champion"])}
+    endpoint, right = ServerClient(address), {champion: offline(made["champion"])}
     right[str(candidate)] = offline(made["opposite"])
     assert right[champion] != right[str(candidate)]
     before = endpoint.figures()
@@ -170,7 +172,7 @@ def split(address: str, champion: str, candidate: Version, made: dict[str, Versi
 def test_a_canary_answers_its_share_and_is_counted_apart(
     server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
-    endpoint, champion = Endpoint(server.address), f"{PRODUCTION}/1"
+    endpoint, champion = ServerClient(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["opposite"], 0.1)
     assert start(client, settings, made["opposite"], 0.3) == candidate  # there already
     health = server.wait(
@@ -178,7 +180,7 @@ def test_a_canary_answers_its_share_and_is_counted_apart(
     )
     assert health["version"] == champion
     assert endpoint.version() == champion
-    assert endpoint.everywhere(champion)
+    assert endpoint.serves_everywhere(champion)
     figures = split(server.address, champion, candidate, made)
     for version in (champion, str(candidate)):
         taken = figures.quantile(0.95, version)
@@ -211,10 +213,11 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
     champion = f"{PRODUCTION}/1"
     candidate = start(client, settings, made["opposite"], 0.3)
     with Serving(folder, folder / "several.log", "--workers", "2", **variables) as several:
-        endpoint = Endpoint(several.address)
+        endpoint = ServerClient(several.address)
         up = f"canary {candidate}:"
         wait_until(
-            lambda: several.log.read_text().count(up) == 2 and endpoint.everywhere(champion), START
+            lambda: several.log.read_text().count(up) == 2 and endpoint.serves_everywhere(champion),
+            START,
         )
         split(several.address, champion, candidate, made)
         start(client, settings, made["opposite"], 0.3, seconds=4)
@@ -233,7 +236,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
 def test_what_a_canary_refuses_is_answered_by_the_champion(
     server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
-    endpoint, champion = Endpoint(server.address), f"{PRODUCTION}/1"
+    endpoint, champion = ServerClient(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["lacking"])
     server.wait(running(candidate))
     before, right = endpoint.figures(), offline(made["champion"])
@@ -299,7 +302,7 @@ def test_a_pinned_server_has_no_canary_and_ends_with_its_parent(
         address = said.split()[2]
         wait_until(lambda: "serving" in lines.readline(), START)
         time.sleep(0.5)
-        health = Endpoint(address).health()
+        health = ServerClient(address).health()
         assert health["ready"]
         assert "canary" not in health
     starter.kill()

@@ -23,11 +23,15 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_practices.data import versioning
-from mlflow_practices.deployment import deployment, process
-from mlflow_practices.deployment.deployment import Deployed, DeploymentError
-from mlflow_practices.deployment.endpoint import Endpoint, EndpointError
-from mlflow_practices.deployment.process import LocalProduction, ProcessError
-from mlflow_practices.deployment.steps import Deployment, check_preconditions, verify_production
+from mlflow_practices.deployment import pipeline, server_process
+from mlflow_practices.deployment.pipeline import Deployed, DeploymentError
+from mlflow_practices.deployment.pipeline_steps import (
+    Deployment,
+    check_preconditions,
+    verify_production,
+)
+from mlflow_practices.deployment.server_client import ServerClient, ServerError
+from mlflow_practices.deployment.server_process import LocalProduction, ServerProcessError
 from mlflow_practices.errors import PracticeError
 from mlflow_practices.registry import approval, overview, promotion, versions
 from mlflow_practices.registry.versions import Version
@@ -283,7 +287,7 @@ def recorded(shop: Shop) -> list[tuple[str, str, str]]:
 
 
 def serves(shop: Shop, version: str) -> bool:
-    return Endpoint(shop.url).everywhere(f"{PRODUCTION}/{version}")
+    return ServerClient(shop.url).serves_everywhere(f"{PRODUCTION}/{version}")
 
 
 def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
@@ -309,8 +313,8 @@ def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
 def test_the_champion_needs_no_deployment_but_a_server(shop: Shop) -> None:
     session = shop.session()
     assert LocalProduction(session).stop()
-    with pytest.raises(EndpointError):
-        Endpoint(shop.url).version()
+    with pytest.raises(ServerError):
+        ServerClient(shop.url).version()
     done = deploy(session, versions.parse(shop.client, "example/1", "example"))
     assert [step.name for step in done.steps] == ["production"]
     assert serves(shop, "1")
@@ -345,7 +349,7 @@ def test_what_fails_on_staging_is_not_promoted(shop: Shop, candidate: Version) -
 
 
 def test_staging_without_a_promotion(shop: Shop, candidate: Version) -> None:
-    assert deployment.stage(shop.session(), candidate)
+    assert pipeline.stage(shop.session(), candidate)
     assert shop.last("staging").data.tags["outcome"] == "passed its tests"
     assert shop.champion() == f"{PRODUCTION}/1"
 
@@ -363,7 +367,9 @@ def test_staging_that_never_gets_ready_shows_its_log(shop: Shop, candidate: Vers
     broken = shop.session()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REDIS_URL", "http://no-redis")
-        patch.setattr(process.Server, "__init__", _with_redis(process.Server.__init__))
+        patch.setattr(
+            server_process.Server, "__init__", _with_redis(server_process.Server.__init__)
+        )
         said = refused(shop, broken, candidate)
     assert "the server ended with exit code 1; its log ends:\n  error: " in said
     assert "REDIS_URL" in said
@@ -468,7 +474,7 @@ def test_a_step_of_ones_own_that_fails_before_the_promotion_leaves_production_un
     before = versions.every(shop.client, PRODUCTION)
     steps = [check_preconditions, confirm_the_budget, announce]
     with pytest.raises(RuntimeError, match="nobody listens"):
-        deployment.deploy_model_pipeline(candidate, shop.session(), steps, [verify_production])
+        pipeline.deploy_model_pipeline(candidate, shop.session(), steps, [verify_production])
     assert recorded(shop)[1:] == [
         ("the budget", "done", f"enough for {candidate}"),
         ("announce", "failed", ""),
@@ -496,7 +502,7 @@ def test_a_step_of_ones_own_that_fails_after_the_promotion_rolls_back(
 
     after = [verify_production, note_the_champion, say_nothing, refuse]
     with pytest.raises(DeploymentError) as caught:
-        deployment.deploy_model_pipeline(candidate, shop.session(), [check_preconditions], after)
+        pipeline.deploy_model_pipeline(candidate, shop.session(), [check_preconditions], after)
     assert str(caught.value) == (
         f"{candidate}: nobody listens\n  rolled back: {shop.url} serves {PRODUCTION}/1 again"
     )
@@ -537,8 +543,8 @@ def test_a_version_that_refuses_what_came_before_is_noticed_in_the_watch(
             time.sleep(0.02)
 
     def serves_first() -> bool:
-        with suppress(EndpointError):
-            return Endpoint(shop.url).version() == f"{PRODUCTION}/1"
+        with suppress(ServerError):
+            return ServerClient(shop.url).version() == f"{PRODUCTION}/1"
         return True
 
     thread = threading.Thread(target=ask)
@@ -621,13 +627,13 @@ def test_the_registry_is_lost_after_the_promotion(
     if comes_back:
         assert f"rolled back: {shop.url} serves {PRODUCTION}/1 again" in said
     else:
-        new = Endpoint(shop.url).version()
+        new = ServerClient(shop.url).version()
         assert new != f"{PRODUCTION}/1"
         assert "not rolled back, since the registry does not answer" in said
         assert f"{shop.url} serves {new}; when it does" in said
         assert "run `rollback`" in said
         shop.served.server.start()
-        deployment.rollback(shop.session(), "as it said")
+        pipeline.rollback(shop.session(), "as it said")
     assert said.count("error:") == 1
     assert shop.champion() == f"{PRODUCTION}/1"
     assert serves(shop, "1")
@@ -693,11 +699,11 @@ def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
     first = shop.command("deploy", str(candidate))
     wait_until(lambda: here.exists() and bool(here.read_text()), LONGEST)
     staging = here.read_text()
-    assert process.listens(staging)
+    assert server_process.listens(staging)
     first.send_signal(how)
     first.communicate(timeout=LONGEST)
     assert first.returncode == {2: 130, 15: 143, 9: -9}[how]
-    wait_until(lambda: not process.listens(staging))
+    wait_until(lambda: not server_process.listens(staging))
     assert serves(shop, "1")
     assert "cannot be deployed" in refused(shop, shop.session(), unapproved)  # the lease is free
 
@@ -749,8 +755,8 @@ def test_a_first_deployment_that_fails_leaves_no_champion_and_no_server(shop: Sh
         with pytest.raises(DeploymentError, match="there was none before; its server"):
             deploy(session, versions.parse(shop.client, "example/1", "example"))
         assert shop.champion() == "None"
-        assert not process.listens(shop.url)
-        with pytest.raises(ProcessError, match="exit code 1"):
+        assert not server_process.listens(shop.url)
+        with pytest.raises(ServerProcessError, match="exit code 1"):
             LocalProduction(session).start()
     finally:
         shop.client.set_registered_model_alias(PRODUCTION, versions.CHAMPION, "1")
@@ -774,14 +780,14 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
         [tried] = [step for step in done.steps if step.name == "canary"]
         assert "champion: " in tried.note
         assert str(versions.holder(shop.client, PRODUCTION, "previous")) == f"{PRODUCTION}/1"
-        assert deployment.rollback(session, "customers complain").number == 1
+        assert pipeline.rollback(session, "customers complain").number == 1
         assert serves(shop, "1")
     assert not wrong
     assert shop.last("rollback").data.tags["reason"] == "customers complain"
     with pytest.raises(promotion.PromotionError, match="replaced no version"):
-        deployment.rollback(session, "once more")
+        pipeline.rollback(session, "once more")
     with pytest.raises(promotion.PromotionError, match="no reason is given"):
-        deployment.rollback(session, " ")
+        pipeline.rollback(session, " ")
     rows = overview.deployments(shop.client, session.settings)
     assert rows[0][1:3] == ["rollback", f"{PRODUCTION}/{new}"]
     assert rows[1][1:3] == ["deployment", str(candidate)]
@@ -789,5 +795,5 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
     approval.reject_model("example", 1, "it was worse after all", session)
     again = deploy(shop.session(), candidate)
     with pytest.raises(promotion.PromotionError, match=r"rejected by ann@example\.com"):
-        deployment.rollback(session, "back")
+        pipeline.rollback(session, "back")
     assert shop.champion() == str(again.champion)

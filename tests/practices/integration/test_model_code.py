@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow_practices.deployment import canary
-from mlflow_practices.deployment.serving_checks import offline
-from mlflow_practices.deployment.serving_checks.service import Service
+from mlflow_practices.deployment.serving_checks import expected_predictions
+from mlflow_practices.deployment.serving_checks.server_under_test import ServerUnderTest
 from mlflow_practices.model.safe_loading import TrustError
 from mlflow_practices.model.signature import features
 from mlflow_practices.registry import (
@@ -305,7 +305,9 @@ def test_a_champion_of_before_an_edit_is_served_and_scores_as_before(
         assert ask(server, rows) == (right, "example-production/1")
         assert server.get("/version")["format"] == history.while_old[1]
         # What a deployment's tests compare with, in this process, whose code is another again.
-        truth = offline.predict(Service(server.address, team.session), tmp_path / "truth")
+        truth = expected_predictions.predict(
+            ServerUnderTest(server.address, team.session), tmp_path / "truth"
+        )
         assert truth.source.startswith("the test split")
         assert truth.differences(ask(server, truth.rows)[0]) == []
     # From its copy, without the registry.

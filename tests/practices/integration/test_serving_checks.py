@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pytest
-from mlflow_practices.deployment import deployment, process, serving_checks
+from mlflow_practices.deployment import pipeline, server_process, serving_checks
 from mlflow_practices.deployment.serving_checks import behaviour
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
@@ -31,7 +31,7 @@ from projects import ROOT, open_project
 from servers import Served
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
-MODULES = ("test_behaviour", "test_contract", "test_correctness", "test_latency")
+MODULES = ("test_behaviour", "test_http_api", "test_correctness", "test_latency")
 BEHAVIOUR = """
 minimum_functionality:
   - name: a large one in red
@@ -76,7 +76,7 @@ def _here(session: Session, served: Served, monkeypatch: pytest.MonkeyPatch) -> 
 def address(session: Session) -> Iterator[str]:
     """Return where the trained version is served."""
     version = versions.find(session.client, "example")
-    with process.staging(session, version) as server:
+    with server_process.staging(session, version) as server:
         yield server.wait().url
 
 
@@ -148,7 +148,7 @@ def changing(address: str, change: Callable[[bytes, Reply], Reply]) -> Iterator[
 
 
 def test_a_right_server_passes_every_check(session: Session) -> None:
-    shown = deployment.stage(session, versions.find(session.client, "example"))
+    shown = pipeline.stage(session, versions.find(session.client, "example"))
     run = session.client.get_run(shown.rpartition("/")[2])
     found = outcomes(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/junit/staging.xml"))
     folder = Path(str(serving_checks.__file__)).parent

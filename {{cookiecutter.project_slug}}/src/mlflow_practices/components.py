@@ -30,7 +30,7 @@ GUIDE = {
     "approve_model": ("registry.approval", "training"),
     "cache_model_predictions": ("serving.cache", "serving"),
     "optimize_model_for_serving": ("optimization.api", "serving"),
-    "deploy_model_pipeline": ("deployment.deployment", "serving"),
+    "deploy_model_pipeline": ("deployment.pipeline", "serving"),
     "monitor_model_performance": ("monitoring.performance", "full"),
     "detect_data_drift": ("monitoring.drift", "full"),
     "monitor_model_serving": ("monitoring.endpoint", "full"),

@@ -1,13 +1,13 @@
 """A model version to production: staging, its tests, promotion, verification, and the way back."""
 
-from mlflow_practices.deployment.deployment import Deployed, deploy_model_pipeline
-from mlflow_practices.deployment.steps import (
+from mlflow_practices.deployment.pipeline import Deployed, deploy_model_pipeline
+from mlflow_practices.deployment.pipeline_steps import (
     check_preconditions,
-    keep_watch,
     run_smoke_tests,
     run_staging_tests,
     try_canary,
     verify_production,
+    watch_live_metrics,
 )
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
@@ -25,5 +25,5 @@ def run(session: Session, version: Version) -> Deployed:
         # Nothing of this touches production.
         before_promotion=[check_preconditions, run_staging_tests, try_canary],
         # A failure here brings the former champion back.
-        after_promotion=[verify_production, run_smoke_tests, keep_watch],
+        after_promotion=[verify_production, run_smoke_tests, watch_live_metrics],
     )

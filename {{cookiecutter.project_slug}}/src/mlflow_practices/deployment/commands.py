@@ -11,9 +11,9 @@ STAGE = "model_deployment"  # of the project
 
 def stage(session: Session, model: Model = "") -> None:
     """Run the serving tests against a version on a staging server; nothing is promoted."""
-    from . import deployment
+    from . import pipeline
 
-    print_text(session, f"staging  {deployment.stage(session, find_version(session, model))}")
+    print_text(session, f"staging  {pipeline.stage(session, find_version(session, model))}")
 
 
 def deploy(session: Session, model: Model = "") -> None:
@@ -26,9 +26,9 @@ def deploy(session: Session, model: Model = "") -> None:
 
 def rollback(session: Session, reason: Reason) -> None:
     """Make the former champion the champion again, and see that production follows."""
-    from . import deployment
+    from . import pipeline
 
-    done = deployment.rollback(session, reason)
+    done = pipeline.rollback(session, reason)
     print_text(session, f"{done} is the champion")
 
 
@@ -42,7 +42,7 @@ def deployments(session: Session) -> None:
 
 def undeploy(session: Session) -> None:
     """End the production server that `deploy` started on this machine."""
-    from .process import LocalProduction
+    from .server_process import LocalProduction
 
     ended = LocalProduction(session).stop()
     print_text(

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ..config.sections import Section
 
 
-class Canary(Section):
+class CanarySettings(Section):
     """A share of production's requests that a version answers before it is promoted; 0: none."""
 
     share: float = Field(default=0, ge=0, le=0.5)
@@ -18,7 +18,7 @@ class Canary(Section):
     max_slowdown: float = Field(default=2, ge=1)
 
 
-class Watch(Section):
+class WatchSettings(Section):
     """How long production is watched after a change, and what makes it go back."""
 
     seconds: float = Field(default=30, ge=0)
@@ -37,8 +37,8 @@ class DeploymentSettings(Section):
     ready_seconds: int = Field(default=120, ge=1)
     test_seconds: int = Field(default=900, ge=1)
     switch_seconds: int = Field(default=60, ge=1)
-    watch: Watch = Watch()
-    canary: Canary = Canary()
+    watch: WatchSettings = WatchSettings()
+    canary: CanarySettings = CanarySettings()
 
     @field_validator("url")
     @classmethod

@@ -12,25 +12,27 @@ from collections.abc import Iterator
 import pytest
 
 from ...tracking.session import open_session
-from .. import process
-from . import offline
-from .service import Service
+from .. import server_process
+from . import expected_predictions
+from .server_under_test import ServerUnderTest
 
 URL = "SERVING_URL"
 
 
 @pytest.fixture(scope="session")
-def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest) -> Iterator[ServerUnderTest]:
     """Return the server under test, and the session of the project that it belongs to."""
     if url := os.environ.get(URL):
-        yield Service(url, open_session(request.getfixturevalue("project")))
+        yield ServerUnderTest(url, open_session(request.getfixturevalue("project")))
         return
     session, version = request.getfixturevalue("trained")
-    with process.staging(session, version) as server:
-        yield Service(server.wait().url, session)
+    with server_process.staging(session, version) as server:
+        yield ServerUnderTest(server.wait().url, session)
 
 
 @pytest.fixture(scope="session")
-def truth(service: Service, tmp_path_factory: pytest.TempPathFactory) -> offline.Truth:
+def truth(
+    service: ServerUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> expected_predictions.ExpectedPredictions:
     """Return rows and what the version that the server names predicts of them without it."""
-    return offline.predict(service, tmp_path_factory.mktemp("model"))
+    return expected_predictions.predict(service, tmp_path_factory.mktemp("model"))

@@ -7,11 +7,11 @@ import pytest
 from ...optimization.verification import TOLERANCE
 from . import behaviour
 from .behaviour import Behaviour, BehaviourError
-from .service import MOST_CELLS, Service, fail, require
+from .server_under_test import MOST_CELLS, ServerUnderTest, fail, require
 
 
 @pytest.fixture(scope="session")
-def checks(service: Service) -> Behaviour:
+def checks(service: ServerUnderTest) -> Behaviour:
     try:
         return behaviour.read(
             service.settings.root, [column.name for column in service.input_schema.columns]
@@ -21,7 +21,7 @@ def checks(service: Service) -> Behaviour:
 
 
 @pytest.mark.parametrize("kind", Behaviour.model_fields)
-def test_the_checks_of_the_project(service: Service, checks: Behaviour, kind: str) -> None:
+def test_the_checks_of_the_project(service: ServerUnderTest, checks: Behaviour, kind: str) -> None:
     if not getattr(checks, kind):
         pytest.skip(f"{behaviour.PLACE}: {kind} has no checks")
     wrong = [
@@ -33,13 +33,13 @@ def test_the_checks_of_the_project(service: Service, checks: Behaviour, kind: st
 
 
 @pytest.mark.smoke
-def test_the_order_of_columns_does_not_matter(service: Service) -> None:
+def test_the_order_of_columns_does_not_matter(service: ServerUnderTest) -> None:
     expected = service.ask(service.example)
     got = service.ask([dict(reversed(row.items())) for row in service.example])
     require(got == expected, f"columns in reverse: expected {expected}, got {got}")
 
 
-def test_the_company_of_a_row_does_not_matter(service: Service) -> None:
+def test_the_company_of_a_row_does_not_matter(service: ServerUnderTest) -> None:
     rows = service.example
     times = max(1, min(500, MOST_CELLS // (len(rows) * len(rows[0]))))
     expected = service.ask(rows)
@@ -57,7 +57,7 @@ def test_the_company_of_a_row_does_not_matter(service: Service) -> None:
 
 
 @pytest.mark.smoke
-def test_a_whole_number_may_be_written_either_way(service: Service) -> None:
+def test_a_whole_number_may_be_written_either_way(service: ServerUnderTest) -> None:
     names = [column.name for column in service.input_schema.columns if column.kind == "number"]
     if not names:
         pytest.skip("no column of this model is a number")

@@ -8,14 +8,14 @@ from statistics import median
 
 import pytest
 
-from .service import Service, as_json, require
+from .server_under_test import ServerUnderTest, as_json, require
 
 REQUESTS, SECONDS = 300, 2  # whichever is first
 TAIL = 5  # by which the slowest in a hundred may be slower than the median
 
 
 @pytest.mark.smoke
-def test_a_row_is_answered_in_time(service: Service) -> None:
+def test_a_row_is_answered_in_time(service: ServerUnderTest) -> None:
     budget = service.settings.evaluation.gates.latency_ms
     if budget is None:
         pytest.skip("evaluation.gates.latency_ms is not set")

@@ -18,13 +18,13 @@ from ...model.signature import features
 from ...optimization import verification
 from ...registry import evidence, loading, versions
 from ...tracking.session import Session
-from .service import MOST_CELLS, Service, as_table, fail
+from .server_under_test import MOST_CELLS, ServerUnderTest, as_table, fail
 
 MOST_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Truth:
+class ExpectedPredictions:
     """Rows that fit the model, where they are from, and its predictions, shape (rows,).
 
     ``tolerance`` is of numbers; ``tied`` says of each row, shape (rows,), whether its two most
@@ -51,7 +51,7 @@ class Truth:
         return type(expected) is type(answer) and expected == answer
 
 
-def predict(service: Service, folder: Path) -> Truth:
+def predict(service: ServerUnderTest, folder: Path) -> ExpectedPredictions:
     """Return what the version that the server names predicts of the rows of its test split.
 
     Without that split here, of the example that the server documents. The test fails if the
@@ -73,7 +73,9 @@ def predict(service: Service, folder: Path) -> Truth:
         best = np.sort(model.predict_proba(rows), axis=1)[:, -2:]
         tied = best[:, -1] - best[:, 0] < verification.TIE_MARGIN if best.shape[1] > 1 else tied
     span = float(np.ptp(values)) if values.dtype.kind == "f" else 0.0
-    return Truth(rows, source, values.tolist(), verification.TOLERANCE * (span or 1.0), tied)
+    return ExpectedPredictions(
+        rows, source, values.tolist(), verification.TOLERANCE * (span or 1.0), tied
+    )
 
 
 def _load(session: Session, version: versions.Version, files: Path) -> Any:
@@ -87,7 +89,7 @@ def _load(session: Session, version: versions.Version, files: Path) -> Any:
     return mlflow.sklearn.load_model(str(files))
 
 
-def _rows(service: Service, data_version: str) -> tuple[pd.DataFrame, str]:
+def _rows(service: ServerUnderTest, data_version: str) -> tuple[pd.DataFrame, str]:
     folder = service.settings.path(service.settings.data.processed)
     try:
         manifest = versioning.load_manifest(folder, data_version)

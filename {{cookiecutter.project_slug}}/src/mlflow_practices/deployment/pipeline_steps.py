@@ -13,8 +13,8 @@ from ..registry.evidence import Evidence
 from ..registry.promotion import PromotionError
 from ..registry.versions import Version
 from ..tracking.session import Session
-from . import acceptance, process
-from .production import Production
+from . import server_process, serving_tests
+from .production_server import Production
 from .settings import DeploymentSettings
 
 SMOKE = "smoke"  # the tests that are harmless to production
@@ -81,12 +81,12 @@ def run_staging_tests(deployment: Deployment) -> str:
     """Serve the version on a staging server, which ends in every case, and run its tests.
 
     Raises:
-        AcceptanceError: it did not pass.
-        ProcessError: the server did not come up.
+        ServingTestError: it did not pass.
+        ServerProcessError: the server did not come up.
     """
-    with process.staging(deployment.session, deployment.candidate) as server:
+    with server_process.staging(deployment.session, deployment.candidate) as server:
         place = server.wait()
-        return f"{place.url}: {acceptance.check(deployment.session, place.url, 'staging')}"
+        return f"{place.url}: {serving_tests.check(deployment.session, place.url, 'staging')}"
 
 
 def try_canary(deployment: Deployment) -> str:
@@ -94,7 +94,7 @@ def try_canary(deployment: Deployment) -> str:
 
     Raises:
         ProductionError: it was not taken up.
-        WatchError: it does worse than the champion, or too few requests came to say so.
+        LimitError: it does worse than the champion, or too few requests came to say so.
     """
     production = deployment.production
     if not deployment.settings.canary.share:
@@ -118,17 +118,17 @@ def run_smoke_tests(deployment: Deployment) -> str:
     """Run the tests that are harmless to production against it.
 
     Raises:
-        AcceptanceError: one failed.
+        ServingTestError: one failed.
     """
     url = deployment.production.place.url
-    return str(acceptance.check(deployment.session, url, "production", SMOKE))
+    return str(serving_tests.check(deployment.session, url, "production", SMOKE))
 
 
-def keep_watch(deployment: Deployment) -> str:
+def watch_live_metrics(deployment: Deployment) -> str:
     """Watch the new champion at work for the time of ``deployment.watch``.
 
     Raises:
         ProductionError: somebody made another version the champion.
-        WatchError: a limit is passed, or the server is gone.
+        LimitError: a limit is passed, or the server is gone.
     """
     return deployment.production.watch(deployment.promoted)

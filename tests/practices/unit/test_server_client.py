@@ -13,7 +13,7 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from mlflow_practices.deployment.endpoint import Endpoint, EndpointError, Figures
+from mlflow_practices.deployment.server_client import RequestMetrics, ServerClient, ServerError
 
 OLD, NEW = "m/1", "m/2"
 METRICS = """\
@@ -72,39 +72,39 @@ def answering(
             thread.join()
 
 
-CALLS: list[Callable[[Endpoint], object]] = [
-    Endpoint.version,
-    Endpoint.health,
-    Endpoint.example,
-    Endpoint.figures,
+CALLS: list[Callable[[ServerClient], object]] = [
+    ServerClient.version,
+    ServerClient.health,
+    ServerClient.example,
+    ServerClient.figures,
     lambda endpoint: endpoint.ask([{"size": 1}], "id"),
-    lambda endpoint: endpoint.everywhere(OLD),
+    lambda endpoint: endpoint.serves_everywhere(OLD),
 ]
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_is_no_server_of_this_project_is_said_in_one_line(
-    call: Callable[[Endpoint], object],
+    call: Callable[[ServerClient], object],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(EndpointError, match=f"{nobody}/.*; is the server"):
-        call(Endpoint(nobody))
+    with pytest.raises(ServerError, match=f"{nobody}/.*; is the server"):
+        call(ServerClient(nobody))
     with (
         answering(200, "<html>{</html>") as other,
-        pytest.raises(EndpointError, match=f"{other}: .* not this project's server"),
+        pytest.raises(ServerError, match=f"{other}: .* not this project's server"),
     ):
-        call(Endpoint(other))
+        call(ServerClient(other))
     with (
         answering(404, "nothing\nhere") as other,
-        pytest.raises(EndpointError, match=f"{other}/.*status 404, nothing here; see"),
+        pytest.raises(ServerError, match=f"{other}/.*status 404, nothing here; see"),
     ):
-        call(Endpoint(other))
+        call(ServerClient(other))
 
 
 def test_a_password_of_the_address_is_not_told() -> None:
-    with pytest.raises(EndpointError) as caught:
-        Endpoint("http://ann:s3cret-word@127.0.0.1:1").version()
+    with pytest.raises(ServerError) as caught:
+        ServerClient("http://ann:s3cret-word@127.0.0.1:1").version()
     assert "s3cret-word" not in str(caught.value)
 
 
@@ -113,22 +113,22 @@ def test_a_server_that_is_too_slow_is_left_in_time(parts: list[str]) -> None:
     wait = 1.5 if len(parts) == 1 else 0.1
     with answering(200, *parts, wait=wait) as slow:
         began = time.monotonic()
-        with pytest.raises(EndpointError, match=r"/health: no answer within 0\.5 s"):
-            Endpoint(slow, timeout_seconds=0.5).health()
+        with pytest.raises(ServerError, match=r"/health: no answer within 0\.5 s"):
+            ServerClient(slow, timeout_seconds=0.5).health()
         assert time.monotonic() - began < 1.2
 
 
 def test_the_health_of_a_server_that_is_not_ready_is_told() -> None:
     with answering(503, '{"ready": false, "version": null, "registry": "down"}') as waiting:
-        assert Endpoint(waiting).health()["registry"] == "down"
-        with pytest.raises(EndpointError, match="status 503"):
-            Endpoint(waiting).version()
+        assert ServerClient(waiting).health()["registry"] == "down"
+        with pytest.raises(ServerError, match="status 503"):
+            ServerClient(waiting).version()
 
 
 def test_figures_are_told_by_version() -> None:
     with answering(200, METRICS, kind="text/plain") as server:
-        figures = Endpoint(server).figures()
-        assert not Endpoint(server).everywhere(NEW)  # a worker is at the old one
+        figures = ServerClient(server).figures()
+        assert not ServerClient(server).serves_everywhere(NEW)  # a worker is at the old one
     assert [figures.requests(version) for version in (OLD, NEW, None)] == [100, 4, 104]
     assert [figures.error_rate(version) for version in (OLD, NEW, "m/3")] == [0.1, 0, 0]
     assert [figures.refusal_rate(version) for version in (OLD, NEW)] == [0, 0.75]
@@ -142,8 +142,8 @@ def test_figures_are_told_by_version() -> None:
 
 
 def test_figures_since_an_earlier_look_also_after_a_restart() -> None:
-    earlier = Figures({(OLD, "200"): 5}, {(OLD, 0.1): 5, (OLD, inf): 5})
-    later = Figures(
+    earlier = RequestMetrics({(OLD, "200"): 5}, {(OLD, 0.1): 5, (OLD, inf): 5})
+    later = RequestMetrics(
         {(OLD, "200"): 5, (NEW, "500"): 2},
         {(OLD, 0.1): 5, (OLD, inf): 5, (NEW, 0.1): 1, (NEW, inf): 2},
     )
@@ -151,16 +151,18 @@ def test_figures_since_an_earlier_look_also_after_a_restart() -> None:
     assert (since.requests(OLD), since.requests(NEW), since.failed()) == (0, 2, 2)
     assert since.quantile(0.5, OLD) is None
     assert since.quantile(0.5, NEW) == pytest.approx(0.1)
-    restarted = Figures({(NEW, "200"): 1}, {(NEW, 0.1): 1, (NEW, inf): 1})
+    restarted = RequestMetrics({(NEW, "200"): 1}, {(NEW, 0.1): 1, (NEW, inf): 1})
     assert restarted.since(later) == restarted
-    assert restarted.since(Figures({}, {})) == restarted
+    assert restarted.since(RequestMetrics({}, {})) == restarted
 
 
 @given(some.lists(some.integers(0, 50), min_size=2, max_size=6), some.floats(0.01, 1))
 def test_a_quantile_lies_in_the_bucket_of_its_rank(counts: list[int], share: float) -> None:
     bounds = [*range(1, len(counts)), inf]
     running = [sum(counts[: n + 1]) for n in range(len(counts))]
-    figures = Figures({}, {(NEW, bound): n for bound, n in zip(bounds, running, strict=True)})
+    figures = RequestMetrics(
+        {}, {(NEW, bound): n for bound, n in zip(bounds, running, strict=True)}
+    )
     found = figures.quantile(share)
     if not running[-1]:
         assert found is None

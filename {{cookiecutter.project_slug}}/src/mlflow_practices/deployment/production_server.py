@@ -12,9 +12,9 @@ from ..errors import PracticeError
 from ..registry import versions
 from ..registry.versions import CHAMPION, Version
 from ..tracking.session import Session
-from . import canary, live_checks, process
-from .endpoint import Endpoint, EndpointError
-from .process import LocalProduction
+from . import canary, live_metrics, server_process
+from .server_client import ServerClient, ServerError
+from .server_process import LocalProduction
 from .settings import DeploymentSettings
 
 LOOK_SECONDS = 0.2  # between two looks
@@ -35,7 +35,7 @@ class Production:
         self._project = settings
         self._name = versions.production_name(settings.project.name)
         self.champion = versions.holder(client, self._name, CHAMPION)
-        self.place = Endpoint(process.address_of(settings))
+        self.place = ServerClient(server_process.address_of(settings))
         self._local = LocalProduction(session) if self._settings.target == "local" else None
         self._usual = 0.0  # the share of requests that were refused or failed before
 
@@ -46,7 +46,7 @@ class Production:
             ProductionError: it is not, or there is no champion and something answers all the same.
         """
         if self.champion is None:
-            if self._local and process.listens(self.place.url):
+            if self._local and server_process.listens(self.place.url):
                 served = self.place.version()
                 raise ProductionError(
                     f"{self.place.url} serves {served} already, and there is no champion yet; end "
@@ -60,7 +60,7 @@ class Production:
 
     def require(self, version: Version) -> None:
         """Have a version served everywhere; a local server that does not run is started."""
-        if self._local and not process.listens(self.place.url):
+        if self._local and not server_process.listens(self.place.url):
             self._local.start()
         self.follow(version)
 
@@ -74,7 +74,7 @@ class Production:
         deadline, seen = time.monotonic() + limit, ""
         while time.monotonic() < deadline:
             try:
-                if self.place.everywhere(str(version)):
+                if self.place.serves_everywhere(str(version)):
                     return
                 health = self.place.health()
                 seen = f"it serves {health['version'] or 'nothing'}"
@@ -85,7 +85,7 @@ class Production:
                     raise ProductionError(
                         f"{self.place.url} refuses {version}: {refused['reason']}"
                     )
-            except EndpointError as error:
+            except ServerError as error:
                 seen = str(error)
             time.sleep(LOOK_SECONDS)
         raise ProductionError(f"{self.place.url} did not serve {version} within {limit} s; {seen}")
@@ -95,7 +95,7 @@ class Production:
 
         Raises:
             ProductionError: somebody made another version the champion.
-            WatchError: a limit is passed, or the server is gone.
+            LimitError: a limit is passed, or the server is gone.
         """
         limits = self._settings.watch
 
@@ -105,17 +105,17 @@ class Production:
                 if champion != version:
                     raise ProductionError(f"somebody made {champion} the champion meanwhile")
 
-        found = live_checks.watch(
+        found = live_metrics.watch(
             self.place, str(version), limits, limits.seconds, self._usual, still
         )
-        return live_checks.describe(found, str(version))
+        return live_metrics.describe(found, str(version))
 
     def try_canary(self, candidate: Version, digest: str) -> str:
         """Have a share of the requests answered by a version, and compare; return in words.
 
         Raises:
             ProductionError: it was not taken up.
-            WatchError: it does worse than the champion, or too few requests came to say so.
+            LimitError: it does worse than the champion, or too few requests came to say so.
         """
         wanted, champion = self._settings.canary, str(self.champion)
         longest = wanted.seconds + self._settings.switch_seconds + SPARE_SECONDS
@@ -124,9 +124,9 @@ class Production:
         try:
             self._await_canary(str(copy))
             limits = self._settings.watch
-            found = live_checks.watch(self.place, str(copy), limits, wanted.seconds)
-            live_checks.compare(found, str(copy), champion, wanted)
-            return f"{live_checks.describe(found, str(copy))}; champion: {live_checks.describe(found, champion)}"
+            found = live_metrics.watch(self.place, str(copy), limits, wanted.seconds)
+            live_metrics.compare(found, str(copy), champion, wanted)
+            return f"{live_metrics.describe(found, str(copy))}; champion: {live_metrics.describe(found, champion)}"
         finally:
             canary.end(self._client, self._project)
 

@@ -17,11 +17,11 @@ from ..registry.versions import Version
 from ..tracking import recording, store
 from ..tracking.session import Session
 from ..tracking.step_log import StepLog, TimedStep
-from . import lease, process
-from .endpoint import EndpointError
-from .production import Production, ProductionError
+from . import lease, server_process
+from .pipeline_steps import Deployment, Step, run_smoke_tests, run_staging_tests
+from .production_server import Production, ProductionError
+from .server_client import ServerError
 from .settings import DeploymentSettings
-from .steps import Deployment, Step, run_smoke_tests, run_staging_tests
 
 RETRY_SECONDS = 0.2  # between two attempts at a registry that is away
 SPARE_SECONDS = 300  # of a lease, for all that has no limit of its own
@@ -103,8 +103,8 @@ def stage(session: Session, version: Version) -> str:
     """Serve a version on a staging server and run its tests; return where the run is shown.
 
     Raises:
-        AcceptanceError: it did not pass.
-        ProcessError: the server did not come up.
+        ServingTestError: it did not pass.
+        ServerProcessError: the server did not come up.
     """
     with _logged(session, version) as (steps, address):
         recording.set_tags({"action": "staging"})
@@ -129,11 +129,11 @@ def rollback(session: Session, reason: str) -> Version:
         soft_wrap=True,
     )
     local = session.settings.section(DeploymentSettings).target == "local"
-    if local and not process.listens(production.place.url):
+    if local and not server_process.listens(production.place.url):
         return done.champion
     try:
         production.follow(done.champion)
-    except (ProductionError, EndpointError) as error:
+    except (ProductionError, ServerError) as error:
         raise DeploymentError(
             f"{done.champion} is the champion again, but production has not followed: {error}"
         ) from None
@@ -202,7 +202,7 @@ def _take_back(
         return f"not rolled back: {error}"
     except store.STORE_ERRORS:
         serves = ""
-        with suppress(EndpointError):
+        with suppress(ServerError):
             serves = f": {production.place.url} serves {production.place.version()}"
         return (
             f"not rolled back, since the registry does not answer{serves}; when it does, look at "

@@ -7,7 +7,7 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 from ...serving.protocol import CSV, JSON, PARQUET
 from ...serving.settings import ServingSettings
-from .service import FORMS, Rows, Service, as_json, as_table, fail, require
+from .server_under_test import FORMS, Rows, ServerUnderTest, as_json, as_table, fail, require
 
 SECRET = "zq3f9"  # a value that must not come back
 WRONG = {"number": SECRET, "text": 918273645, "boolean": SECRET, "date": SECRET}
@@ -28,7 +28,7 @@ NO_TABLES = {
 
 
 @pytest.mark.smoke
-def test_it_is_ready_and_says_what_it_serves(service: Service) -> None:
+def test_it_is_ready_and_says_what_it_serves(service: ServerUnderTest) -> None:
     health, version = service.get("/health").json(), service.get("/version").json()
     served = f"{version['name']}/{version['version']}"
     require(service.get("/ping").status == 200, "/ping: expected the status 200")
@@ -42,7 +42,7 @@ def test_it_is_ready_and_says_what_it_serves(service: Service) -> None:
 
 
 @pytest.mark.smoke
-def test_it_documents_itself(service: Service) -> None:
+def test_it_documents_itself(service: ServerUnderTest) -> None:
     named = service.get("/openapi.json").json()["info"]["title"]
     page = service.get("/docs")
     require(page.headers["content-type"].startswith("text/html"), "/docs: expected HTML")
@@ -55,7 +55,7 @@ def test_it_documents_itself(service: Service) -> None:
 
 
 @pytest.mark.smoke
-def test_it_tells_prometheus_its_figures(service: Service) -> None:
+def test_it_tells_prometheus_its_figures(service: ServerUnderTest) -> None:
     service.ask(service.example)
     page = service.get("/metrics")
     require(page.headers["content-type"].startswith("text/plain"), "/metrics: expected text")
@@ -68,7 +68,7 @@ def test_it_tells_prometheus_its_figures(service: Service) -> None:
 
 
 @pytest.mark.smoke
-def test_the_id_of_a_request_comes_back(service: Service) -> None:
+def test_the_id_of_a_request_comes_back(service: ServerUnderTest) -> None:
     for body in (as_json({"dataframe_records": service.example[:1]}), b"{"):
         reply = service.request("/invocations", body, request_id="check-of-the-id")
         found = reply.headers.get("x-request-id")
@@ -78,7 +78,7 @@ def test_the_id_of_a_request_comes_back(service: Service) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_answered_alike(service: Service, form: str) -> None:
+def test_every_form_is_answered_alike(service: ServerUnderTest, form: str) -> None:
     write, kind = FORMS[form]
     body = write(as_table(service.example, service.input_schema))
     expected, got = service.ask(service.example), service.predictions(body, kind)
@@ -86,7 +86,7 @@ def test_every_form_is_answered_alike(service: Service, form: str) -> None:
 
 
 @pytest.mark.smoke
-def test_the_client_of_mlflow_works(service: Service) -> None:
+def test_the_client_of_mlflow_works(service: ServerUnderTest) -> None:
     client = ScoringServerClient("", 0)  # type: ignore[no-untyped-call]
     client.url_prefix = service.url  # which may be https, and have a path
     client.ping()  # type: ignore[no-untyped-call]
@@ -95,25 +95,25 @@ def test_the_client_of_mlflow_works(service: Service) -> None:
     require(got == expected, f"MLflow's client: expected {expected}, got {got}")
 
 
-def test_a_missing_column_is_named(service: Service) -> None:
+def test_a_missing_column_is_named(service: ServerUnderTest) -> None:
     for column in service.input_schema.columns[:MOST_COLUMNS]:
         row = {**service.example[0]}
         del row[column.name]
         _require_refused(service, f"without {column.name!r}", [row], column.name)
 
 
-def test_an_extra_column_is_named(service: Service) -> None:
+def test_an_extra_column_is_named(service: ServerUnderTest) -> None:
     row = {**service.example[0], "no_such_column": SECRET}
     _require_refused(service, "with an extra column", [row], "no_such_column")
 
 
-def test_a_wrong_type_is_refused_by_its_column(service: Service) -> None:
+def test_a_wrong_type_is_refused_by_its_column(service: ServerUnderTest) -> None:
     for column in service.input_schema.columns[:MOST_COLUMNS]:
         row = {**service.example[0], column.name: WRONG[column.kind]}
         _require_refused(service, f"with a wrong type of {column.name!r}", [row], column.name)
 
 
-def test_a_missing_value_is_refused_where_none_may_be(service: Service) -> None:
+def test_a_missing_value_is_refused_where_none_may_be(service: ServerUnderTest) -> None:
     columns = [column for column in service.input_schema.columns if not column.nullable]
     if not columns:
         pytest.skip("every column of this model may be missing")
@@ -122,7 +122,7 @@ def test_a_missing_value_is_refused_where_none_may_be(service: Service) -> None:
         _require_refused(service, f"with null for {column.name!r}", [row], column.name)
 
 
-def test_an_unknown_category_is_refused_by_its_column(service: Service) -> None:
+def test_an_unknown_category_is_refused_by_its_column(service: ServerUnderTest) -> None:
     columns = [column for column in service.input_schema.columns if column.categories is not None]
     if not columns:
         pytest.skip("no column of this model has a list of categories")
@@ -132,11 +132,11 @@ def test_an_unknown_category_is_refused_by_its_column(service: Service) -> None:
 
 
 @pytest.mark.parametrize("what", NO_TABLES)
-def test_a_body_that_is_no_table_is_refused(service: Service, what: str) -> None:
+def test_a_body_that_is_no_table_is_refused(service: ServerUnderTest, what: str) -> None:
     _require_refusal(service, f"a body that is {what}", *NO_TABLES[what])
 
 
-def test_a_body_over_the_limit_is_refused(service: Service) -> None:
+def test_a_body_over_the_limit_is_refused(service: ServerUnderTest) -> None:
     limit = service.settings.section(ServingSettings).max_body_mb
     body = as_json({"dataframe_records": service.example[:1]})
     reply = service.request("/invocations", body.ljust(int(limit * 1e6) + 1))
@@ -147,13 +147,13 @@ def test_a_body_over_the_limit_is_refused(service: Service) -> None:
     service.ask(service.example[:1])
 
 
-def _require_refused(service: Service, what: str, rows: Rows, column: str) -> None:
+def _require_refused(service: ServerUnderTest, what: str, rows: Rows, column: str) -> None:
     message = _require_refusal(service, f"a row {what}", as_json({"dataframe_records": rows}), JSON)
     shown = repr(column[:50])[1:-1]
     require(shown in message, f"a row {what}: the refusal does not name the column: {message}")
 
 
-def _require_refusal(service: Service, what: str, body: bytes, kind: str) -> str:
+def _require_refusal(service: ServerUnderTest, what: str, body: bytes, kind: str) -> str:
     """Return the sentence that a request is refused with; no value may be in it."""
     reply = service.request("/invocations", body, kind)
     if not 400 <= reply.status < 500:

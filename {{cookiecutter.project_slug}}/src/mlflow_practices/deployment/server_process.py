@@ -21,7 +21,7 @@ from ..errors import PracticeError
 from ..registry.versions import Version
 from ..serving.settings import ServingSettings
 from ..tracking.session import Session
-from .endpoint import Endpoint, EndpointError
+from .server_client import ServerClient, ServerError
 from .settings import DeploymentSettings
 
 SHOWN_LINES = 12  # the last of a server's log, where it did not come up
@@ -29,7 +29,7 @@ STOP_SECONDS = 15  # beyond what it has to answer requests under way
 LOOK_SECONDS = 0.1
 
 
-class ProcessError(PracticeError):
+class ServerProcessError(PracticeError):
     """A server did not come up or end; the message shows what it said last."""
 
 
@@ -61,24 +61,24 @@ class Server:
                 start_new_session=True,
             )
 
-    def wait(self) -> Endpoint:
+    def wait(self) -> ServerClient:
         """Return where it answers, once its model is loaded.
 
         Raises:
-            ProcessError: it ended, or ``deployment.ready_seconds`` are over.
+            ServerProcessError: it ended, or ``deployment.ready_seconds`` are over.
         """
         limit = self._ready_seconds
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             if (code := self.process.poll()) is not None:
-                raise ProcessError(f"the server ended with exit code {code}; {self.said()}")
+                raise ServerProcessError(f"the server ended with exit code {code}; {self.said()}")
             if found := re.search(r"\bhttp://\S+", self._text()):
-                endpoint = Endpoint(found[0])
-                with suppress(EndpointError):
+                endpoint = ServerClient(found[0])
+                with suppress(ServerError):
                     if endpoint.health()["ready"]:
                         return endpoint
             time.sleep(LOOK_SECONDS)
-        raise ProcessError(f"the server was not ready within {limit} s; {self.said()}")
+        raise ServerProcessError(f"the server was not ready within {limit} s; {self.said()}")
 
     def said(self) -> str:
         """Return the last lines of its log."""
@@ -132,11 +132,11 @@ class LocalProduction:
         self._pid = self._folder / "production.pid"
         self._server: Server | None = None
 
-    def start(self) -> Endpoint:
+    def start(self) -> ServerClient:
         """Start it, to outlive this process, and return where it answers.
 
         Raises:
-            ProcessError: it does not come up.
+            ServerProcessError: it does not come up.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         address = urlsplit(address_of(self._session.settings))
@@ -154,7 +154,7 @@ class LocalProduction:
         """End it; return whether there was one that a deployment had started here.
 
         Raises:
-            ProcessError: it does not end.
+            ServerProcessError: it does not end.
         """
         process = self._process()
         self._pid.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ class LocalProduction:
         deadline = time.monotonic() + self._drain + STOP_SECONDS
         while self._serves(process):
             if time.monotonic() > deadline:
-                raise ProcessError(f"the server does not end; end the process {process}")
+                raise ServerProcessError(f"the server does not end; end the process {process}")
             time.sleep(LOOK_SECONDS)
         return True
 

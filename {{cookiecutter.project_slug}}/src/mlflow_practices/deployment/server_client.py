@@ -23,12 +23,12 @@ GONE = ("0", "499")  # the statuses of requests whose client went away
 JSON = "application/json"
 
 
-class EndpointError(PracticeError):
+class ServerError(PracticeError):
     """A server does not answer, or not as this project's does; names its address and the remedy."""
 
 
 @dataclass(frozen=True)
-class Figures:
+class RequestMetrics:
     """Counts of POST /invocations since the server's start, of all its workers together.
 
     Of each version (NAME/NUMBER; "" where none could answer): requests by HTTP status, and in
@@ -39,11 +39,11 @@ class Figures:
     statuses: Mapping[tuple[str, str], float]  # by version and status
     buckets: Mapping[tuple[str, float], float]  # by version and upper bound, seconds
 
-    def since(self, earlier: Figures) -> Figures:
+    def since(self, earlier: RequestMetrics) -> RequestMetrics:
         """Return what was counted after ``earlier``: all of it where the server restarted."""
         if any(self.statuses.get(key, 0) < count for key, count in earlier.statuses.items()):
             return self
-        return Figures(
+        return RequestMetrics(
             {key: count - earlier.statuses.get(key, 0) for key, count in self.statuses.items()},
             {key: count - earlier.buckets.get(key, 0) for key, count in self.buckets.items()},
         )
@@ -102,7 +102,7 @@ class Figures:
         )
 
 
-class Endpoint:
+class ServerClient:
     """The server at ``url``. Each call takes a connection of its own and a bounded time."""
 
     def __init__(self, url: str, timeout_seconds: float = 5) -> None:
@@ -114,7 +114,7 @@ class Endpoint:
         """Return what answers, as NAME/NUMBER.
 
         Raises:
-            EndpointError: nothing does, or something else.
+            ServerError: nothing does, or something else.
         """
         found = self._json("/version")
         return f"{self._named(found, 'name')}/{self._named(found, 'version')}"
@@ -123,7 +123,7 @@ class Endpoint:
         """Return what it says of its health, also when it is not ready (503).
 
         Raises:
-            EndpointError: nothing answers, or something else.
+            ServerError: nothing answers, or something else.
         """
         found = self._json("/health", allowed=(200, 503))
         self._named(found, "ready")
@@ -134,7 +134,7 @@ class Endpoint:
         """Return the rows that its documentation has as an example.
 
         Raises:
-            EndpointError: nothing answers, or something else, or no model is loaded.
+            ServerError: nothing answers, or something else, or no model is loaded.
         """
         found: Any = self._json("/openapi.json")
         for key in ("paths", "/invocations", "post", "requestBody", "content", JSON, "example"):
@@ -146,18 +146,18 @@ class Endpoint:
         """Return the predictions for rows.
 
         Raises:
-            EndpointError: it does not answer, refuses or fails.
+            ServerError: it does not answer, refuses or fails.
         """
         body = json.dumps({"dataframe_records": rows}).encode()
         found = self._json("/invocations", body, request_id)
         answers: list[Any] = self._named(found, "predictions")
         return answers
 
-    def everywhere(self, version: str) -> bool:
+    def serves_everywhere(self, version: str) -> bool:
         """Return whether every worker behind the address answers with ``version``.
 
         Raises:
-            EndpointError: nothing answers, or something else.
+            ServerError: nothing answers, or something else.
         """
         number = float(version.rpartition("/")[2])
         samples = [n for name, _, n in self._samples() if name == "serving_model_version"]
@@ -165,11 +165,11 @@ class Endpoint:
             self.version() == version for _ in range(CONNECTIONS)
         )
 
-    def figures(self) -> Figures:
+    def figures(self) -> RequestMetrics:
         """Return its figures since it started.
 
         Raises:
-            EndpointError: nothing answers, or something else.
+            ServerError: nothing answers, or something else.
         """
         statuses: dict[tuple[str, str], float] = {}
         buckets: dict[tuple[str, float], float] = {}
@@ -178,7 +178,7 @@ class Endpoint:
                 statuses[labels["version"], labels["status"]] = value
             elif name == "serving_request_seconds_bucket":
                 buckets[labels["version"], float(labels["le"])] = value
-        return Figures(statuses, buckets)
+        return RequestMetrics(statuses, buckets)
 
     def _samples(self) -> list[tuple[str, dict[str, str], float]]:
         text = self._request("/metrics").decode(errors="replace")
@@ -240,12 +240,12 @@ class Endpoint:
         except (OSError, ValueError, HTTPException) as error:
             late = isinstance(error, TimeoutError) or time.monotonic() >= end
             reason = f"no answer within {self._timeout:g} s" if late else _words(error)
-            raise EndpointError(
+            raise ServerError(
                 f"{self._shown}{path}: {reason}; is the server running, and the address right?"
             ) from None
         if answer.status not in allowed:
             said = privacy.redact_text(" ".join(content[:300].decode(errors="replace").split()))
-            raise EndpointError(
+            raise ServerError(
                 f"{self._shown}{path}: status {answer.status}, {said}; see its /health and its log"
             )
         return content
@@ -254,8 +254,8 @@ class Endpoint:
     def _shown(self) -> str:
         return privacy.redact_text(self.url)
 
-    def _other(self, what: str) -> EndpointError:
-        return EndpointError(
+    def _other(self, what: str) -> ServerError:
+        return ServerError(
             f"{self._shown}: {what}; that is not this project's server, or an older one of it: "
             "start it with serve"
         )

@@ -61,7 +61,7 @@ class Reply:
             fail(f"expected JSON, got {len(self.body)} bytes that are not (status {self.status})")
 
 
-class Service:
+class ServerUnderTest:
     """The server at ``url``, on one connection that is kept alive."""
 
     def __init__(self, url: str, session: Session) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from mlflow_practices.deployment import live_checks
-from mlflow_practices.deployment.endpoint import Figures
-from mlflow_practices.deployment.settings import Canary, Watch
+from mlflow_practices.deployment import live_metrics
+from mlflow_practices.deployment.server_client import RequestMetrics
+from mlflow_practices.deployment.settings import CanarySettings, WatchSettings
 
 OLD, NEW = "m/1", "m/2"
-LIMITS = Watch(max_error_rate=0.01, max_latency_ms=500)
+LIMITS = WatchSettings(max_error_rate=0.01, max_latency_ms=500)
 
 
 def figures(
     good: int, failed: int = 0, refused: int = 0, seconds: float = 0.01, old_seconds: float = 0.01
-) -> Figures:
+) -> RequestMetrics:
     """Return figures of two versions whose requests all took so many seconds."""
     counts = {(NEW, "200"): good, (NEW, "500"): failed, (NEW, "400"): refused, (OLD, "200"): 1000}
     asked = {NEW: (good + failed + refused, seconds), OLD: (1000, old_seconds)}
@@ -22,7 +22,7 @@ def figures(
         for version, (count, took) in asked.items()
         for bound in (0.001, 0.01, 0.1, 1.0, float("inf"))
     }
-    return Figures(counts, buckets)
+    return RequestMetrics(counts, buckets)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def figures(
         (figures(0), 0.0),
     ],
 )
-def test_within_the_limits(found: Figures, usual: float) -> None:
-    live_checks.judge(found, NEW, LIMITS, usual)
+def test_within_the_limits(found: RequestMetrics, usual: float) -> None:
+    live_metrics.judge(found, NEW, LIMITS, usual)
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ def test_within_the_limits(found: Figures, usual: float) -> None:
         (figures(1000, seconds=0.9), r"95 % within 955\.0 ms.*max_latency_ms is 500"),
     ],
 )
-def test_beyond_a_limit(found: Figures, said: str) -> None:
-    with pytest.raises(live_checks.WatchError, match=said):
-        live_checks.judge(found, NEW, LIMITS, 0.0)
+def test_beyond_a_limit(found: RequestMetrics, said: str) -> None:
+    with pytest.raises(live_metrics.LimitError, match=said):
+        live_metrics.judge(found, NEW, LIMITS, 0.0)
 
 
 def test_a_canary_beside_the_champion() -> None:
-    wanted = Canary(share=0.1, min_requests=50, max_slowdown=2)
-    live_checks.compare(figures(50), NEW, OLD, wanted)
-    with pytest.raises(live_checks.WatchError, match=r"49 requests in 60 s, fewer than"):
-        live_checks.compare(figures(49), NEW, OLD, wanted)
-    with pytest.raises(live_checks.WatchError, match=r"max_slowdown is 2"):
-        live_checks.compare(figures(50, seconds=0.1), NEW, OLD, wanted)
-    live_checks.compare(figures(50, seconds=0.1, old_seconds=0.1), NEW, OLD, wanted)
+    wanted = CanarySettings(share=0.1, min_requests=50, max_slowdown=2)
+    live_metrics.compare(figures(50), NEW, OLD, wanted)
+    with pytest.raises(live_metrics.LimitError, match=r"49 requests in 60 s, fewer than"):
+        live_metrics.compare(figures(49), NEW, OLD, wanted)
+    with pytest.raises(live_metrics.LimitError, match=r"max_slowdown is 2"):
+        live_metrics.compare(figures(50, seconds=0.1), NEW, OLD, wanted)
+    live_metrics.compare(figures(50, seconds=0.1, old_seconds=0.1), NEW, OLD, wanted)
     # Both so fast that a ratio says nothing.
-    live_checks.compare(figures(50, seconds=0.001, old_seconds=0.0001), NEW, OLD, wanted)
+    live_metrics.compare(figures(50, seconds=0.001, old_seconds=0.0001), NEW, OLD, wanted)

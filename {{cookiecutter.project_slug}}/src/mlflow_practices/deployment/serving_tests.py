@@ -23,12 +23,12 @@ from .settings import DeploymentSettings
 SHOWN = 5  # tests that failed, in an error; all of them are in the JUnit file
 
 
-class AcceptanceError(PracticeError):
+class ServingTestError(PracticeError):
     """A server did not pass its tests, or they could not be run; the message names each."""
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestCounts:
     """How many tests there were; the seconds are of the whole run."""
 
     passed: int
@@ -42,7 +42,7 @@ class Tested:
         return f"{self.passed} tests passed{skipped}"
 
 
-def check(session: Session, address: str, where: str, mark: str = "") -> Tested:
+def check(session: Session, address: str, where: str, mark: str = "") -> TestCounts:
     """Run the tests against a server, and log their JUnit file and figures with the current run.
 
     Args:
@@ -52,22 +52,22 @@ def check(session: Session, address: str, where: str, mark: str = "") -> Tested:
         mark: of the tests that are run; all by default.
 
     Raises:
-        AcceptanceError: a test failed, none ran, or ``deployment.test_seconds`` are over.
+        ServingTestError: a test failed, none ran, or ``deployment.test_seconds`` are over.
     """
     if importlib.util.find_spec("pytest") is None:
-        raise AcceptanceError("pytest is not installed, which runs the tests; run `make setup`")
+        raise ServingTestError("pytest is not installed, which runs the tests; run `make setup`")
     with TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
         settings = session.settings.section(DeploymentSettings)
         said = _run(session, settings, address, report, mark)
         if not report.exists():
-            raise AcceptanceError(f"{settings.tests} cannot be run:\n  {said}")
+            raise ServingTestError(f"{settings.tests} cannot be run:\n  {said}")
         text = report.read_text(encoding="utf-8")
     suite = ET.fromstring(text).find("testsuite")
     assert suite is not None
     count = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
     failed = count["failures"] + count["errors"]
-    tested = Tested(
+    tested = TestCounts(
         count["tests"] - failed - count["skipped"],
         failed,
         count["skipped"],
@@ -89,9 +89,11 @@ def check(session: Session, address: str, where: str, mark: str = "") -> Tested:
     if problems:
         more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         heading = f"{len(problems)} of {count['tests']} tests failed:"
-        raise AcceptanceError(privacy.redact_text("\n  ".join([heading, *problems[:SHOWN], *more])))
+        raise ServingTestError(
+            privacy.redact_text("\n  ".join([heading, *problems[:SHOWN], *more]))
+        )
     if not tested.passed:
-        raise AcceptanceError(f"no test of {settings.tests} was run\n  {said}")
+        raise ServingTestError(f"no test of {settings.tests} was run\n  {said}")
     return tested
 
 
@@ -127,7 +129,7 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise AcceptanceError(
+        raise ServingTestError(
             f"the tests were not done within {limit} s (deployment.test_seconds)"
         ) from None
     return privacy.redact_text("\n  ".join((done.stdout + done.stderr).splitlines()[-SHOWN:]))
