@@ -297,7 +297,7 @@ def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
     assert run.data.tags["outcome"] == f"deployed as {PRODUCTION}/1"
     assert run.data.tags["author"].startswith("ann@example.com")
     names = ["preconditions", "staging tests", "canary", "promotion", "production"]
-    names += ["smoke tests", "watch"]
+    names += ["smoke tests", "live metrics"]
     steps = recorded(shop)
     assert [step[:2] for step in steps] == [(name, "done") for name in names]
     assert steps[2][2] == "none: deployment.canary.share is 0"
