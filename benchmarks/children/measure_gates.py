@@ -29,11 +29,11 @@ X["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 900, 
 
 
 def classifier(skill: float) -> Predictions:
-    chances = random.dirichlet([1, 1, 1], rows)
-    chances[np.arange(rows), codes] += skill
-    chances /= chances.sum(axis=1, keepdims=True)
-    values = labels[chances.argmax(axis=1)]
-    return Predictions(values, pd.DataFrame(chances, columns=labels), True)
+    probabilities = random.dirichlet([1, 1, 1], rows)
+    probabilities[np.arange(rows), codes] += skill
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    values = labels[probabilities.argmax(axis=1)]
+    return Predictions(values, pd.DataFrame(probabilities, columns=labels), True)
 
 
 def regressor(noise: float) -> Predictions:
@@ -41,14 +41,14 @@ def regressor(noise: float) -> Predictions:
 
 
 def bare_classification(y: pd.Series, predictions: Predictions) -> None:
-    predicted, chances = predictions.values, predictions.chances
+    predicted, probabilities = predictions.values, predictions.probabilities
     metrics.accuracy_score(y, predicted)
     metrics.balanced_accuracy_score(y, predicted)
     metrics.precision_score(y, predicted, average="macro")
     metrics.recall_score(y, predicted, average="macro")
     metrics.f1_score(y, predicted, average="macro")
-    metrics.log_loss(y, chances)
-    metrics.roc_auc_score(y, chances, multi_class="ovr")
+    metrics.log_loss(y, probabilities)
+    metrics.roc_auc_score(y, probabilities, multi_class="ovr")
 
 
 def bare_regression(y: pd.Series, predictions: Predictions) -> None:

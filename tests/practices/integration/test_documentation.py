@@ -54,7 +54,7 @@ def version(client: MlflowClient) -> Version:
 
 def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
     """Return the Markdown of the version's card."""
-    measured = {"accuracy": gates.Measured(0.5, 0.4, 0.6)}
+    measured = {"accuracy": gates.MetricResult(0.5, 0.4, 0.6)}
     subject = model_card.collect(
         client,
         settings,

@@ -24,7 +24,7 @@ import pytest
 from mlflow_practices.deployment import canary
 from mlflow_practices.deployment.serving_checks import expected_predictions
 from mlflow_practices.deployment.serving_checks.server_under_test import ServerUnderTest
-from mlflow_practices.model.safe_loading import TrustError
+from mlflow_practices.model.safe_loading import UnsafeModelError
 from mlflow_practices.model.signature import features
 from mlflow_practices.registry import (
     approval,
@@ -428,7 +428,7 @@ def test_code_that_was_swapped_after_its_approval_is_refused(
     assert done.returncode == 1
     assert f"code/{projects.PACKAGE}/features.py: the model has other code" in done.stderr
     files = team.files(swapped, tmp_path / "files")
-    with pytest.raises(TrustError, match="no valid approval covers its files"):
+    with pytest.raises(UnsafeModelError, match="no valid approval covers its files"):
         loading.load(session, swapped, files)
     assert not mark.exists()
     place.write_text(text)

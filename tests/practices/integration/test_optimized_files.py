@@ -83,6 +83,6 @@ def test_a_model_saved_with_pickle_is_not_touched(
             pip_requirements=[],
         )
     version = versions.register_challenger(session.client, model, "example", {})
-    with pytest.raises(safe_loading.TrustError, match="is saved as cloudpickle"):
+    with pytest.raises(safe_loading.UnsafeModelError, match="is saved as cloudpickle"):
         optimization.add_optimized_copy(session, version, X)
     assert not ADDED & hashes(version, tmp_path / "files").keys()

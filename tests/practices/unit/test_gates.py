@@ -144,8 +144,8 @@ def test_a_champion_with_other_classes_is_compared_by_what_both_define(
     X: pd.DataFrame, y: pd.Series
 ) -> None:
     champion = right(y, 30)
-    assert champion.chances is not None
-    wider = Predictions(champion.values, champion.chances.assign(medium=0.0), True)
+    assert champion.probabilities is not None
+    wider = Predictions(champion.values, champion.probabilities.assign(medium=0.0), True)
     demands = {"metrics": {name: {"champion_margin": 0.1} for name in ("accuracy", "log_loss")}}
     verdict = judge(X, y, demands, right(y, 20), wider)
     assert gate(verdict, "accuracy against champion").passed

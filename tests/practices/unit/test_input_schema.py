@@ -244,7 +244,7 @@ VALUES = some.one_of(
 @given(some.lists(some.fixed_dictionaries(dict.fromkeys(GOOD, VALUES)), min_size=1, max_size=4))
 def test_a_request_is_judged_as_a_table_with_the_same_values_is(rows: list[dict[str, Any]]) -> None:
     table = pd.DataFrame({name: pd.Series([r[name] for r in rows], dtype=object) for name in GOOD})
-    columns, reasons = COLUMNS.sift(table, typed=True)
+    columns, reasons = COLUMNS.select_valid(table, typed=True)
     values = {name: [row[name] for row in rows] for name in GOOD}
     if any(reasons):
         with pytest.raises(RefusalError) as refused:
@@ -256,7 +256,7 @@ def test_a_request_is_judged_as_a_table_with_the_same_values_is(rows: list[dict[
 
 def test_a_table_is_sifted_row_by_row() -> None:
     table = pd.DataFrame([GOOD, {**GOOD, "count": None}, {**GOOD, "colour": "pink"}, GOOD])
-    columns, reasons = COLUMNS.sift(table, typed=True)
+    columns, reasons = COLUMNS.select_valid(table, typed=True)
     assert [bool(reason) for reason in reasons] == [False, True, True, False]
     assert reasons[1] == "the column 'count' must have a value"
     assert input_schema.count_rows(columns) == 2
@@ -265,7 +265,7 @@ def test_a_table_is_sifted_row_by_row() -> None:
 def test_days_and_decimals_of_a_parquet_file_are_dates_and_numbers() -> None:
     rows = {"size": [Decimal("1.5"), None], "seen": [date(2024, 2, 29), None], "count": 3}
     table = pd.DataFrame([GOOD, GOOD]).astype({"seen": object}).assign(**rows)
-    columns, reasons = COLUMNS.sift(table, typed=True)
+    columns, reasons = COLUMNS.select_valid(table, typed=True)
     assert not any(reasons)
     assert plain(columns)["size"] == [1.5, None]
     assert plain(columns)["seen"] == [np.datetime64("2024-02-29"), None]
@@ -284,11 +284,11 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame, settings: 
     assert not made["code"].nullable
     assert [made[name].kind for name in ("size", "active", "seen")] == ["number", "boolean", "date"]
     wants = input_schema.of_model(saved)
-    columns, reasons = wants.sift(X, typed=True)
+    columns, reasons = wants.select_valid(X, typed=True)
     assert not any(reasons)
     pd.testing.assert_frame_equal(wants.frame(columns), X, check_dtype=False)
     assert (pipeline.predict(wants.frame(columns)) == pipeline.predict(X)).all()
-    assert input_schema.count_rows(wants.typical()) == 1
+    assert input_schema.count_rows(wants.example_row()) == 1
 
 
 def test_personal_columns_are_protected_as_in_preparation(

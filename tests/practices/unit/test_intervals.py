@@ -15,16 +15,18 @@ def classified(
     random: np.random.Generator, rows: int, classes: int, skill: float = 0.3, ties: bool = False
 ) -> tuple[pd.Series, Predictions]:
     codes = np.r_[np.arange(classes), random.integers(classes, size=rows - classes)]
-    chances = random.dirichlet(np.ones(classes), rows)
-    chances[np.arange(rows), codes] += skill
-    chances /= chances.sum(axis=1, keepdims=True)
+    probabilities = random.dirichlet(np.ones(classes), rows)
+    probabilities[np.arange(rows), codes] += skill
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
     if ties:
-        chances = np.full_like(chances, 0.1) + (1 - 0.1 * classes) * (chances == chances.max())
-        chances = np.where(random.random((rows, 1)) < 0.3, 1 / classes, chances)
-        chances /= chances.sum(axis=1, keepdims=True)
+        probabilities = np.full_like(probabilities, 0.1) + (1 - 0.1 * classes) * (
+            probabilities == probabilities.max()
+        )
+        probabilities = np.where(random.random((rows, 1)) < 0.3, 1 / classes, probabilities)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
     labels = LABELS[:classes]
-    frame = pd.DataFrame(chances, columns=labels)
-    values = labels[chances.argmax(axis=1)]
+    frame = pd.DataFrame(probabilities, columns=labels)
+    values = labels[probabilities.argmax(axis=1)]
     return pd.Series(labels[codes]), Predictions(values, frame, True)
 
 
@@ -41,16 +43,16 @@ def test_sums_give_the_metrics_of_labels(rows: int, classes: int, ties: bool) ->
     found = intervals.measure(encode(y, predictions))
     assert list(found) == list(expected) == list(METRICS["classification"])
     assert found == pytest.approx(expected, abs=1e-9)
-    values, chances = predictions.values, predictions.chances
-    assert chances is not None
+    values, probabilities = predictions.values, predictions.probabilities
+    assert probabilities is not None
     assert expected["f1_macro"] == pytest.approx(
         metrics.f1_score(y, values, average="macro", zero_division=0), abs=1e-12
     )
     assert expected["balanced_accuracy"] == pytest.approx(
         metrics.balanced_accuracy_score(y, values), abs=1e-12
     )
-    assert expected["log_loss"] == pytest.approx(metrics.log_loss(y, chances), abs=1e-12)
-    scores = chances if classes > 2 else chances["bee"]
+    assert expected["log_loss"] == pytest.approx(metrics.log_loss(y, probabilities), abs=1e-12)
+    scores = probabilities if classes > 2 else probabilities["bee"]
     area = metrics.roc_auc_score(y, scores, multi_class="ovr")
     assert expected["roc_auc"] == pytest.approx(area, abs=1e-12)
 
@@ -76,9 +78,9 @@ def test_absent_classes_count_as_in_scikit_learn(seed: int) -> None:
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], ["no", "yes"]])
 def test_labels_may_be_of_any_type(labels: list[object]) -> None:
     y = pd.Series([labels[0], labels[1], labels[1]])
-    chances = pd.DataFrame([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]], columns=labels)
+    probabilities = pd.DataFrame([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]], columns=labels)
     values = np.array([labels[0], labels[1], labels[0]])
-    found = measure(y, Predictions(values, chances, True))
+    found = measure(y, Predictions(values, probabilities, True))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["roc_auc"] == 1
 
@@ -105,9 +107,9 @@ def test_a_constant_target_has_the_r2_of_scikit_learn(off: float) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_defines_no_metric(bad: float) -> None:
     y, predictions = classified(np.random.default_rng(0), 20, 3)
-    chances = predictions.chances
-    assert chances is not None
-    chances.iloc[3, 0] = bad
+    probabilities = predictions.probabilities
+    assert probabilities is not None
+    probabilities.iloc[3, 0] = bad
     for found in (
         measure(y, predictions),
         intervals.measure(encode(y, predictions)),
@@ -120,8 +122,10 @@ def test_what_is_not_a_number_defines_no_metric(bad: float) -> None:
     assert intervals.measure(encode(rows, broken)) == {}
 
 
-def labelled(y: np.ndarray, values: np.ndarray, chances: pd.DataFrame | None = None) -> Encoded:
-    return encode(pd.Series(y), Predictions(values, chances, True))
+def labelled(
+    y: np.ndarray, values: np.ndarray, probabilities: pd.DataFrame | None = None
+) -> Encoded:
+    return encode(pd.Series(y), Predictions(values, probabilities, True))
 
 
 def two_models(metric: str, random: np.random.Generator, rows: int) -> list[Encoded]:
@@ -135,10 +139,10 @@ def two_models(metric: str, random: np.random.Generator, rows: int) -> list[Enco
     if metric == "accuracy":  # the quantiles of the normal distribution at 0.8 and 0.7
         hits = (noise[0] < 0.8416, noise[1] < 0.5244)
         return [labelled(label, np.where(hit, label, 1 - label)) for hit in hits]
-    chances = [1 / (1 + np.exp(0.5 - label - each)) for each in noise]
+    probabilities = [1 / (1 + np.exp(0.5 - label - each)) for each in noise]
     return [
         labelled(label, (chance > 0.5).astype(int), pd.DataFrame({0: 1 - chance, 1: chance}))
-        for chance in chances
+        for chance in probabilities
     ]
 
 
@@ -159,7 +163,7 @@ def test_intervals_hold_the_truth_as_often_as_they_promise(
         ours, theirs = (
             intervals.resample(model, 200, seed) for model in two_models(metric, random, rows)
         )
-        _, low, high = ours.lead(theirs, metric, 0.95)
+        _, low, high = ours.improvement(theirs, metric, 0.95)
         held += low <= LEADS[metric] <= high
     assert 0.90 <= held / 300 <= 0.985
 
@@ -180,12 +184,13 @@ def test_rows_in_groups_give_the_interval_of_rows_by_themselves(
 
 def test_the_interval_of_roc_auc_is_that_of_an_ordinary_bootstrap() -> None:
     y, predictions = classified(np.random.default_rng(3), 300, 3, skill=0.2)
-    chances = predictions.chances
-    assert chances is not None
+    probabilities = predictions.probabilities
+    assert probabilities is not None
     random = np.random.default_rng(0)
     drawn = [random.integers(300, size=300) for _ in range(200)]
     areas = [
-        metrics.roc_auc_score(y.iloc[rows], chances.iloc[rows], multi_class="ovr") for rows in drawn
+        metrics.roc_auc_score(y.iloc[rows], probabilities.iloc[rows], multi_class="ovr")
+        for rows in drawn
     ]
     found = intervals.resample(encode(y, predictions), 1000)
     low, high = np.quantile(areas, [0.025, 0.975])
@@ -203,29 +208,29 @@ def test_pairing_narrows_the_interval() -> None:
         intervals.resample(theirs, 500, 1),
     )
     narrow, wide = (
-        np.diff(first.lead(other, "rmse", 0.95)[1:]).item() for other in (paired, unpaired)
+        np.diff(first.improvement(other, "rmse", 0.95)[1:]).item() for other in (paired, unpaired)
     )
     assert narrow < wide / 3
-    assert first.lead(first, "rmse", 0.95) == (0, 0, 0)
+    assert first.improvement(first, "rmse", 0.95) == (0, 0, 0)
 
 
 def test_a_lower_error_is_a_lead() -> None:
     y = np.arange(50.0)
     better, worse = (intervals.resample(numbers(y, y + by), 100) for by in (1, 2))
     for name in ("rmse", "mae", "r2"):
-        assert better.lead(worse, name, 0.95)[1] > 0
+        assert better.improvement(worse, name, 0.95)[1] > 0
 
 
 def test_every_slice_has_the_metric_of_its_rows() -> None:
     random = np.random.default_rng(0)
     y, predictions = classified(random, 500, 5)
     rows, codes = encode(y, predictions), random.integers(4, size=500)
-    chances = predictions.chances
-    assert chances is not None
+    probabilities = predictions.probabilities
+    assert probabilities is not None
     for name in list(METRICS["classification"])[:-1]:
         for code, value in enumerate(intervals.by_slice(rows, codes, name)):
             inside = codes == code
-            here = Predictions(predictions.values[inside], chances[inside], True)
+            here = Predictions(predictions.values[inside], probabilities[inside], True)
             expected = measure(y[inside], here)
             assert value == pytest.approx(expected[name], abs=1e-9)
     with pytest.raises(KeyError, match="roc_auc"):

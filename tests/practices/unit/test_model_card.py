@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow_practices.registry.model_card as cards
 import pytest
 from mlflow_practices import privacy
-from mlflow_practices.evaluation.gates import Gate, Measured, Slice, Verdict
+from mlflow_practices.evaluation.gates import Gate, MetricResult, Slice, Verdict
 from mlflow_practices.registry.model_card import Statements
 from my_ml_project.project import PROJECT
 
@@ -30,7 +30,7 @@ PLAIN = cards.Subject(
             Gate("f1_macro at least", True, 0.91234, 0.85, "f1_macro 0.9123, at least 0.85 wanted"),
             Gate("latency", False, 7.5, 5, "7.5 ms for one row, at most 5 wanted"),
         ],
-        {"f1_macro": Measured(0.91234, 0.88, 0.94, 0.3, None)},
+        {"f1_macro": MetricResult(0.91234, 0.88, 0.94, 0.3, None)},
         [Slice("island", "Biscoe", 21, 0.75), Slice("island", "Dream", 1234, 0.99)],
         rows=52_000,
         latency_ms=7.5,

@@ -317,13 +317,15 @@ def test_a_wrong_copy_is_found_out(X: pd.DataFrame, table: pd.DataFrame) -> None
     expected = metrics.predict(right, X)
     same = metrics.predict(right, X)
     other = metrics.predict(wrong, X)
-    assert same.chances is not None
-    assert other.chances is not None
-    assert verification.compare(expected, same.values, same.chances.to_numpy()).agree
-    found = verification.compare(expected, same.values, other.chances.to_numpy())
+    assert same.probabilities is not None
+    assert other.probabilities is not None
+    assert verification.compare(expected, same.values, same.probabilities.to_numpy()).agree
+    found = verification.compare(expected, same.values, other.probabilities.to_numpy())
     assert not found.agree  # the labels are right, the probabilities are not
-    assert not verification.compare(expected, other.values, same.chances.to_numpy()).agree
-    assert not verification.compare(expected, same.values, same.chances.to_numpy()[:, :1]).agree
+    assert not verification.compare(expected, other.values, same.probabilities.to_numpy()).agree
+    assert not verification.compare(
+        expected, same.values, same.probabilities.to_numpy()[:, :1]
+    ).agree
 
 
 def test_a_tie_may_be_broken_either_way() -> None:
@@ -404,5 +406,5 @@ def test_files_that_could_run_code_are_refused(
     python = {"loader_module": "mlflow.sklearn", "env": "python_env.yaml"}
     flavors = {"python_function": python, "sklearn": {"pickled_model": "m", **flavor}}
     (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": flavors}))
-    with pytest.raises(safe_loading.TrustError, match=words):
+    with pytest.raises(safe_loading.UnsafeModelError, match=words):
         safe_loading.load(tmp_path, session)

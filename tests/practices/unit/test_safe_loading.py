@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from mlflow_practices.model.estimators import make_pipeline
-from mlflow_practices.model.safe_loading import TrustError, trusted_types, unvouched
+from mlflow_practices.model.safe_loading import UnsafeModelError, trusted_types, untrusted
 from mlflow_practices.model.signature import features
 from mlflow_practices.tracking.session import Session
 from my_ml_project.features import build
@@ -15,7 +15,7 @@ def test_a_type_that_nobody_vouched_for_is_refused(table: pd.DataFrame, session:
     X = features(table[["size", "label"]], "label")
     pipeline = make_pipeline(build(X, session.settings), session.settings).fit(X, table["label"])
     pipeline.strange = pytest.MonkeyPatch()
-    with pytest.raises(TrustError, match=r"training.trusted_types: .*MonkeyPatch"):
+    with pytest.raises(UnsafeModelError, match=r"training.trusted_types: .*MonkeyPatch"):
         trusted_types(pipeline, session)
     strange = "_pytest.monkeypatch.MonkeyPatch"
     vouched = projects.open_project(overrides=[f"training.trusted_types=[{strange}]"])
@@ -25,6 +25,6 @@ def test_a_type_that_nobody_vouched_for_is_refused(table: pd.DataFrame, session:
 def test_no_function_of_a_trusted_library_is_vouched_for(session: Session) -> None:
     """A saved model may have those that it lists called, and this one runs code."""
     function = "numpy.testing._private.utils.runstring"
-    assert unvouched([function], "sklearn", session) == [function]
+    assert untrusted([function], "sklearn", session) == [function]
     types = ["sklearn.tree._tree.Tree", "numpy.dtype", "numpy.log1p", "my_ml_project.x.Y"]
-    assert unvouched(types, "sklearn", session) == []
+    assert untrusted(types, "sklearn", session) == []

@@ -5,7 +5,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.model.estimators import make_pipeline
-from mlflow_practices.model.signature import features, misfit, signature
+from mlflow_practices.model.signature import features, mismatch, signature
 from my_ml_project.features import build
 
 
@@ -35,9 +35,9 @@ def test_every_column_is_required_with_the_type_of_its_values(signed: ModelSigna
 
 
 def test_what_a_table_lacks_is_named(signed: ModelSignature, X: pd.DataFrame) -> None:
-    assert misfit(signed, X.assign(late="x", another=1)) == ""
+    assert mismatch(signed, X.assign(late="x", another=1)) == ""
     other = X.assign(late="x", colour=1.5).drop(columns="size")
-    assert misfit(signed, other) == (
+    assert mismatch(signed, other) == (
         "it wants other columns: size (double) is missing, colour (string) is double"
     )
-    assert misfit(None, X) == "it has no signature"
+    assert mismatch(None, X) == "it has no signature"

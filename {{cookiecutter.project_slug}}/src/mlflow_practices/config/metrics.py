@@ -32,7 +32,7 @@ class Metric:
     """A metric of a project's own, computed wherever the built-in ones are.
 
     The intervals call the function 200 times at most for each model, with 10,000 rows at most (see
-    `evaluation.own_metrics`), so that one that takes 10 ms for 10,000 rows takes 2 s.
+    `evaluation.custom_metrics`), so that one that takes 10 ms for 10,000 rows takes 2 s.
 
     Attributes:
         function: takes two arrays, what was true and what was predicted, shape (rows,) each, with

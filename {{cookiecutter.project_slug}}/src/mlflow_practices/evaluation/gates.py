@@ -16,7 +16,7 @@ from .. import privacy
 from ..config.metrics import Metric
 from ..config.sections import Gates, MetricGate, SliceGate
 from ..errors import PracticeError, listed
-from . import intervals, own_metrics
+from . import custom_metrics, intervals
 from .intervals import Resampled
 from .metrics import Encoded, Predictions, encode
 
@@ -32,7 +32,7 @@ class GateError(PracticeError):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricResult:
     """One metric on the test rows: value, confidence interval, and what others reach."""
 
     value: float
@@ -73,7 +73,7 @@ class Verdict:
 
     outcome: Outcome
     gates: Sequence[Gate]
-    metrics: Mapping[str, Measured]
+    metrics: Mapping[str, MetricResult]
     slices: Sequence[Slice]
     rows: int
     latency_ms: float
@@ -106,7 +106,7 @@ class Verdict:
             **{
                 **values,
                 "gates": [Gate(**gate) for gate in values["gates"]],
-                "metrics": {name: Measured(**each) for name, each in values["metrics"].items()},
+                "metrics": {name: MetricResult(**each) for name, each in values["metrics"].items()},
                 "slices": [Slice(**each) for each in values["slices"]],
             }
         )
@@ -154,15 +154,15 @@ def judge(
 
     def on_slices(name: str, codes: np.ndarray) -> np.ndarray:
         if name in metrics:
-            return own_metrics.by_slice(y, candidate, metrics[name], codes)
+            return custom_metrics.by_slice(y, candidate, metrics[name], codes)
         return intervals.by_slice(rows, codes, name)
 
     def resample(rows: Encoded, predictions: Predictions) -> Resampled:
-        own = own_metrics.resample(y, predictions, metrics, gates.resamples, seed)
+        own = custom_metrics.resample(y, predictions, metrics, gates.resamples, seed)
         return intervals.resample(rows, gates.resamples, seed) | own
 
     ours = resample(rows, candidate)
-    points, undefined = own_metrics.measure(y, baseline, metrics)
+    points, undefined = custom_metrics.measure(y, baseline, metrics)
     dummy = Resampled(intervals.measure(encode(y, baseline)) | points, {}, undefined=undefined)
     theirs = (
         resample(encode(y, champion), champion) if isinstance(champion, Predictions) else champion
@@ -185,7 +185,7 @@ def judge(
         outcome=passed if all(gate.passed for gate in judged) else "failed",
         gates=judged,
         metrics={
-            name: Measured(
+            name: MetricResult(
                 value,
                 *ours.interval(name, gates.confidence),
                 dummy.points.get(name),
@@ -254,7 +254,7 @@ def _metric(
             reason = undefined if value is None else f"the champion's {_undefined(name, theirs)}"
             yield Gate(gate, False, None, 0 - margin, reason)
         else:
-            gain, low, high = ours.lead(theirs, name, confidence)
+            gain, low, high = ours.improvement(theirs, name, confidence)
             figures = f"{name} {_text(value)} is {_apart(gain, 'champion', theirs.points[name])}"
             reason = f"{figures} ({_text(low)} to {_text(high)}), no worse than by {_text(margin)}"
             passed = _keeps(low, "at least", -margin)

@@ -53,7 +53,9 @@ class Resampled:
         """Return the percentile interval of a metric."""
         return _percentiles(self.replicates[metric], confidence)
 
-    def lead(self, other: Resampled, metric: str, confidence: float) -> tuple[float, float, float]:
+    def improvement(
+        self, other: Resampled, metric: str, confidence: float
+    ) -> tuple[float, float, float]:
         """Return by how much this is better than the other, and the interval of that."""
         sign = 1 if self.higher_is_better[metric] else -1
         point = sign * (self.points[metric] - other.points[metric])
@@ -147,26 +149,26 @@ def _sums(model: Encoded, groups: np.ndarray, ranked: bool = True) -> Sums:
         "predicted": tally(model.predicted),
         "hit": tally(model.true, hit),
     }
-    if model.chances is not None:
-        tiny = np.finfo(model.chances.dtype).eps
-        chance = model.chances[np.arange(len(hit)), model.true]
+    if model.probabilities is not None:
+        tiny = np.finfo(model.probabilities.dtype).eps
+        chance = model.probabilities[np.arange(len(hit)), model.true]
         sums["loss"] = add(-np.log(np.clip(chance, tiny, 1 - tiny)))
         if ranked:
-            sums |= _ranks(model.true, model.chances, groups, count)
+            sums |= _ranks(model.true, model.probabilities, groups, count)
     return sums
 
 
-def _ranks(true: np.ndarray, chances: np.ndarray, groups: np.ndarray, count: int) -> Sums:
+def _ranks(true: np.ndarray, probabilities: np.ndarray, groups: np.ndarray, count: int) -> Sums:
     """Return the sums of placement values, for each class against the rest.
 
     That of a row of the class is the share of the other rows below it (ties count half), that of
     another row the share of the class above it; the latter less their mean, the area itself.
     """
-    inside, outside = np.zeros((2, count, chances.shape[1]))
-    labels = range(chances.shape[1])
+    inside, outside = np.zeros((2, count, probabilities.shape[1]))
+    labels = range(probabilities.shape[1])
     for label in labels if len(labels) > 2 else labels[1:]:
-        order = np.argsort(chances[:, label])
-        score, positive = chances[order, label], true[order] == label
+        order = np.argsort(probabilities[:, label])
+        score, positive = probabilities[order, label], true[order] == label
         ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True]) + 1  # of each run of ties
         positives = np.r_[0, np.cumsum(positive)[ends - 1]]
         negatives = np.r_[0, ends] - positives

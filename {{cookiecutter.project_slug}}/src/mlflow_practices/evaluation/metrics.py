@@ -18,7 +18,7 @@ from ..data import versioning
 from ..data.splits import LoggedSplit
 from ..data.versioning import Manifest
 from ..tracking import recording
-from . import own_metrics
+from . import custom_metrics
 
 if TYPE_CHECKING:
     from ..config.project import Project
@@ -41,16 +41,16 @@ class Predictions:
     """
 
     values: np.ndarray
-    chances: pd.DataFrame | None
+    probabilities: pd.DataFrame | None
     classification: bool
 
 
 def predict(model: Any, X: pd.DataFrame) -> Predictions:
     """Return the predictions, made once for all who need them."""
-    chances = None
+    probabilities = None
     if hasattr(model, "predict_proba"):
-        chances = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
-    return Predictions(model.predict(X), chances, is_classifier(model))
+        probabilities = pd.DataFrame(model.predict_proba(X), columns=model.classes_, index=X.index)
+    return Predictions(model.predict(X), probabilities, is_classifier(model))
 
 
 def latency(model: Any, X: pd.DataFrame, seed: int = 0) -> float:
@@ -70,14 +70,14 @@ class Encoded:
     """What was true and what a model says of it, in numbers, shape (rows,) each.
 
     Of a classifier these are codes of labels, below ``classes``, its own classes first in the order
-    of ``chances``; those, shape (rows, own classes), are None unless the rows define metrics of
+    of ``probabilities``; those, shape (rows, own classes), are None unless the rows define metrics of
     probabilities: finite ones, and rows of every class of its own and of no other.
     """
 
     true: np.ndarray
     predicted: np.ndarray
     classes: int = 0
-    chances: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
 
 def encode(y: pd.Series, predictions: Predictions) -> Encoded:
@@ -85,17 +85,17 @@ def encode(y: pd.Series, predictions: Predictions) -> Encoded:
     if not predictions.classification:
         return Encoded(np.asarray(y, dtype=float), np.asarray(predictions.values, dtype=float))
     factorized = [pd.factorize(labels) for labels in (y, predictions.values)]
-    chances = predictions.chances
-    own = [] if chances is None else list(chances)
+    probabilities = predictions.probabilities
+    own = [] if probabilities is None else list(probabilities)
     labels = dict.fromkeys([*own, *(label for _, unique in factorized for label in unique)])
     code = {label: number for number, label in enumerate(labels)}
     true, predicted = (
         np.array([code[label] for label in unique])[codes] for codes, unique in factorized
     )
     found = np.flatnonzero(np.bincount(true))
-    if chances is None or len(own) < 2 or not np.array_equal(found, range(len(own))):
+    if probabilities is None or len(own) < 2 or not np.array_equal(found, range(len(own))):
         return Encoded(true, predicted, len(code))
-    values = chances.to_numpy()
+    values = probabilities.to_numpy()
     return Encoded(true, predicted, len(code), values if np.isfinite(values).all() else None)
 
 
@@ -126,11 +126,13 @@ def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:
         "recall_macro": recall,
         "f1_macro": f1,
     }
-    if rows.chances is not None:
-        own = rows.chances.shape[1]
-        values["log_loss"] = metrics.log_loss(rows.true, rows.chances, labels=range(own))
+    if rows.probabilities is not None:
+        own = rows.probabilities.shape[1]
+        values["log_loss"] = metrics.log_loss(rows.true, rows.probabilities, labels=range(own))
         values["roc_auc"] = metrics.roc_auc_score(
-            rows.true, rows.chances[:, 1] if own == 2 else rows.chances, multi_class="ovr"
+            rows.true,
+            rows.probabilities[:, 1] if own == 2 else rows.probabilities,
+            multi_class="ovr",
         )
     return {name: float(value) for name, value in values.items()}
 
@@ -150,8 +152,8 @@ def log_validation_metrics(
     An own metric that these rows do not define is named in a tag of the run, with the reason.
     """
     predictions = predict(model, validation.X)
-    own, undefined = own_metrics.measure(validation.y, predictions, project.metrics)
-    own_metrics.log_undefined(undefined)
+    own, undefined = custom_metrics.measure(validation.y, predictions, project.metrics)
+    custom_metrics.log_undefined(undefined)
     metrics = {**measure(validation.y, predictions), **own}
     recording.log_metrics_efficiently(
         {f"{validation.name}_{name}": value for name, value in metrics.items()},

@@ -122,12 +122,12 @@ def _classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]
     ConfusionMatrixDisplay.from_predictions(
         y, predictions.values, ax=axes, xticks_rotation="vertical", colorbar=False
     )
-    figures, chances = {"confusion_matrix": figure}, predictions.chances
-    if chances is None:
+    figures, probabilities = {"confusion_matrix": figure}, predictions.probabilities
+    if probabilities is None:
         return figures
     # With two classes the second one's curve says it all.
     frequent = y.value_counts().index[:MAX_CURVES]
-    shown = frequent if chances.shape[1] > 2 else chances.columns[1:]
+    shown = frequent if probabilities.shape[1] > 2 else probabilities.columns[1:]
     curves = {
         "roc": RocCurveDisplay,
         "precision_recall": PrecisionRecallDisplay,
@@ -139,7 +139,7 @@ def _classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]
             if (y == label).nunique() == 2:
                 options = {"n_bins": 10} if name == "calibration" else {}
                 display.from_predictions(
-                    y == label, chances[label], ax=axes, name=str(label), **options
+                    y == label, probabilities[label], ax=axes, name=str(label), **options
                 )
         axes.set_title(name.replace("_", " ").capitalize())
         figures[name] = figure

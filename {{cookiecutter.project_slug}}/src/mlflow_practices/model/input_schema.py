@@ -113,7 +113,7 @@ class Column:
             return _dates(values)
         return None
 
-    def sift(self, values: pd.Series, typed: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def select_valid(self, values: pd.Series, typed: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return a table's column as an array, and for each row what is wrong with it.
 
         Both have the shape (rows,). What is wrong is a kind of `RefusalError`, or empty; there, a
@@ -244,7 +244,7 @@ class InputSchema:
             column.name: self._explain(column, table[column.name], True) for column in self.columns
         }
 
-    def sift(self, table: pd.DataFrame, typed: bool) -> tuple[Columns, np.ndarray]:
+    def select_valid(self, table: pd.DataFrame, typed: bool) -> tuple[Columns, np.ndarray]:
         """Return a table's rows that fit, and for every row why not, an empty text if it fits.
 
         Raises:
@@ -254,7 +254,7 @@ class InputSchema:
         reasons = np.full(len(table), "", dtype=object)
         found: Columns = {}
         for column in self.columns:
-            found[column.name], wrong = column.sift(table[column.name], typed)
+            found[column.name], wrong = column.select_valid(table[column.name], typed)
             for kind in set(wrong) - {""}:
                 reasons[(wrong == kind) & (reasons == "")] = _sentence(column, kind)
         keep = reasons == ""
@@ -272,7 +272,7 @@ class InputSchema:
             table[column.name] = array
         return pd.DataFrame(table, copy=False)
 
-    def typical(self) -> Columns:
+    def example_row(self) -> Columns:
         """Return one row that fits, made up."""
         made: dict[Kind, Any] = {"number": 0.0, "text": "text", "boolean": False}
         values = {
@@ -282,7 +282,7 @@ class InputSchema:
         return self.read({name: [value] for name, value in values.items()})
 
     def _explain(self, column: Column, values: pd.Series, typed: bool) -> np.ndarray:
-        array, wrong = column.sift(values, typed)
+        array, wrong = column.select_valid(values, typed)
         if not (bad := np.flatnonzero(wrong != "")).size:
             return array
         row, kind = bad[0], wrong[bad[0]]

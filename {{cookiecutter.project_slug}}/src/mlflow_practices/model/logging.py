@@ -26,7 +26,7 @@ def log_model(
 
     Raises:
         CodeError: a module of the project that defines one of its classes cannot travel.
-        TrustError: the pipeline holds a type that nobody vouched for.
+        UnsafeModelError: the pipeline holds a type that nobody vouched for.
     """
     privacy, project = session.settings.privacy, session.project
     types = safe_loading.trusted_types(pipeline, session)

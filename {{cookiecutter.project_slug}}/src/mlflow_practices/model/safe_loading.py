@@ -18,7 +18,7 @@ from ..tracking.session import Session
 from . import code, isolated_code
 
 
-class TrustError(PracticeError):
+class UnsafeModelError(PracticeError):
     """Loading a model's files could run anybody's code."""
 
 
@@ -32,36 +32,36 @@ def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: F
 
     Args:
         files: the model's folder.
-        session: see `require_trusted`.
+        session: see `require_safe`.
         approved: says whether a valid approval covers the model's files, code included; asked only
             where the code is another.
 
     Raises:
-        TrustError: a type is not trusted, or the code is another and not approved.
+        UnsafeModelError: a type is not trusted, or the code is another and not approved.
         CodeError: approved code fails.
     """
-    listed = _require_vouched(files, session)
+    listed = _require_trusted_types(files, session)
     different = _different_code(files, listed, session)
     if not different:
-        return skops.io.load(saved(files), trusted=listed)
+        return skops.io.load(pipeline_file(files), trusted=listed)
     if not approved():
         raise _refused_code(files, different, session)
-    return isolated_code.load(files, saved(files), listed, session.project.package)
+    return isolated_code.load(files, pipeline_file(files), listed, session.project.package)
 
 
-def saved(files: Path) -> Path:
+def pipeline_file(files: Path) -> Path:
     """Return where the pipeline is in a model's folder.
 
     Raises:
-        TrustError: it is outside, where no digest covers it.
+        UnsafeModelError: it is outside, where no digest covers it.
     """
     place = files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
     if not place.resolve().is_relative_to(files.resolve()):
-        raise TrustError("MLmodel: names a pipeline outside of the model's folder")
+        raise UnsafeModelError("MLmodel: names a pipeline outside of the model's folder")
     return place
 
 
-def require_trusted(files: Path, session: Session) -> list[str]:
+def require_safe(files: Path, session: Session) -> list[str]:
     """Return the types that a saved model wants skops to trust, if all of them may be.
 
     Args:
@@ -71,31 +71,31 @@ def require_trusted(files: Path, session: Session) -> list[str]:
             travelled with the model is the project's.
 
     Raises:
-        TrustError: a type or the code is another one, or the format can run any code.
+        UnsafeModelError: a type or the code is another one, or the format can run any code.
     """
-    listed = _require_vouched(files, session)
+    listed = _require_trusted_types(files, session)
     if different := _different_code(files, listed, session):
-        raise TrustError(
+        raise UnsafeModelError(
             f"{', '.join(different)}: the model has other code than this project has now; check "
             f"out {_commit(files, session)}"
         )
     return listed
 
 
-def _require_vouched(files: Path, session: Session) -> list[str]:
+def _require_trusted_types(files: Path, session: Session) -> list[str]:
     flavors = Model.load(str(files)).flavors
     loader = flavors.get("python_function", {}).get("loader_module")
     flavor = flavors.get("sklearn", {})
     saved_as = flavor.get("serialization_format", "another format")
     if saved_as != "skops" or loader != "mlflow.sklearn":
-        raise TrustError(
+        raise UnsafeModelError(
             f"MLmodel: the model is saved as {saved_as} for {loader}, and loading it can run any "
             "code; log it with mlflow.sklearn, serialization_format='skops'"
         )
     listed: list[str] = flavor.get("skops_trusted_types") or []
     library = session.settings.training.estimator.partition(".")[0]
-    if strange := unvouched(listed, library, session):
-        raise TrustError(
+    if strange := untrusted(listed, library, session):
+        raise UnsafeModelError(
             f"MLmodel: the model holds {', '.join(strange)}; "
             "list them in training.trusted_types if you trust them"
         )
@@ -109,19 +109,19 @@ def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
     other has to be listed in the configuration, since loading a file runs its types' code.
 
     Raises:
-        TrustError: the pipeline holds a type that nobody vouched for.
+        UnsafeModelError: the pipeline holds a type that nobody vouched for.
     """
     found: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
     library = type(pipeline[-1]).__module__.partition(".")[0]
-    if strange := unvouched(found, library, session):
-        raise TrustError(
+    if strange := untrusted(found, library, session):
+        raise UnsafeModelError(
             f"training.trusted_types: the model holds {', '.join(strange)}; "
             "list them there if you trust them"
         )
     return found
 
 
-def unvouched(types: Sequence[str], library: str, session: Session) -> list[str]:
+def untrusted(types: Sequence[str], library: str, session: Session) -> list[str]:
     """Return the types that are neither of ``library``, the estimator's, nor listed in
     ``training.trusted_types``, nor of those that every model here is made of.
     """
@@ -155,8 +155,8 @@ def _different_code(files: Path, listed: Sequence[str], session: Session) -> lis
     return code.differences(files, own, session.project) if own else []
 
 
-def _refused_code(files: Path, different: Sequence[str], session: Session) -> TrustError:
-    return TrustError(
+def _refused_code(files: Path, different: Sequence[str], session: Session) -> UnsafeModelError:
+    return UnsafeModelError(
         f"{', '.join(different)}: the model has other code than this project has now, and no valid "
         f"approval covers its files; approve the version, or check out {_commit(files, session)}"
     )

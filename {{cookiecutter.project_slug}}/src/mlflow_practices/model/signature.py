@@ -29,7 +29,7 @@ def signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
     return ModelSignature(Schema(columns), inferred.outputs)
 
 
-def misfit(signature: ModelSignature | None, X: pd.DataFrame) -> str:
+def mismatch(signature: ModelSignature | None, X: pd.DataFrame) -> str:
     """Return in words what a model wants of a table and does not find; empty if it fits."""
     if signature is None:
         return "it has no signature"

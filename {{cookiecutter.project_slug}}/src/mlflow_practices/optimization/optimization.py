@@ -53,17 +53,17 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
 
     Raises:
         EvidenceError: the files cannot be had.
-        TrustError: they are not to be loaded.
+        UnsafeModelError: they are not to be loaded.
     """
     with TemporaryDirectory() as temporary:
         files = evidence.fetch(version, temporary)
         known = files / FOLDER / REPORT
         if known.exists():
             return Report.model_validate_json(known.read_bytes())
-        trusted = safe_loading.require_trusted(files, session)
+        trusted = safe_loading.require_safe(files, session)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unknown categories, and from converters
-            report, onnx = choose_fastest(safe_loading.saved(files), trusted, X)
+            report, onnx = choose_fastest(safe_loading.pipeline_file(files), trusted, X)
         made = Path(temporary, "made")
         made.mkdir()
         (made / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")

@@ -77,9 +77,9 @@ def compare(
         return Differences(rows=rows, largest=largest)
     pairs = zip(expected.values.tolist(), values.tolist(), strict=True)
     wrong = np.array([a != b or type(a) is not type(b) for a, b in pairs])
-    if expected.chances is None:
+    if expected.probabilities is None:
         return Differences(rows=rows, labels=wrong.sum(), largest=None)
-    own = expected.chances.to_numpy()
+    own = expected.probabilities.to_numpy()
     lead = np.diff(np.sort(own)[:, -2:]).min(axis=1, initial=np.inf)  # infinite with one class
     same_shape = chances is not None and chances.shape == own.shape
     return Differences(

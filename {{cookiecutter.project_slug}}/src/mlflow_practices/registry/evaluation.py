@@ -44,7 +44,7 @@ def load_candidate(session: Session, version: Version) -> Candidate:
 
     Raises:
         EvidenceError: the files cannot be had.
-        TrustError: loading them could run anybody's code.
+        UnsafeModelError: loading them could run anybody's code.
     """
     with TemporaryDirectory() as folder:
         files = evidence.fetch(version, folder)
@@ -62,8 +62,8 @@ def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
         try:
             files = evidence.fetch(champion, folder)
             promotion.require_unchanged(session.client, champion, files)
-            if misfit := signature.misfit(Model.load(str(files)).signature, X):
-                return Champion(champion, misfit)
+            if mismatch := signature.mismatch(Model.load(str(files)).signature, X):
+                return Champion(champion, mismatch)
             return Champion(champion, predict(loading.load(session, champion, files), X))
         except (PracticeError, MlflowException, OSError, ValueError) as error:
             return Champion(champion, " ".join(str(error).split()))

@@ -17,7 +17,7 @@ from ..config.sections import Gates
 from ..config.settings import Settings
 from ..data.hashing import file_hash
 from ..errors import PracticeError
-from ..evaluation.own_metrics import log_undefined
+from ..evaluation.custom_metrics import log_undefined
 from ..tracking import experiments, recording
 from . import versions
 from .versions import Version

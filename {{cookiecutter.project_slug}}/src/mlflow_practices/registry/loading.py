@@ -17,7 +17,7 @@ def load(session: Session, version: Version, files: Path) -> Pipeline:
 
     Raises:
         CodeError: the code that travelled with it fails.
-        TrustError: loading it could run code that nobody approved.
+        UnsafeModelError: loading it could run code that nobody approved.
     """
     return safe_loading.load(
         files, session, lambda: is_approved(session, version, evidence.digest(files))

@@ -194,7 +194,7 @@ class _Job:
         table = chunk.select(wanted).to_pandas(ignore_metadata=True)
         if not self._typed:
             table = table.mask(table.isin(batches.MISSING_TEXTS))
-        columns, reasons = model.input_schema.sift(table, self._typed)
+        columns, reasons = model.input_schema.select_valid(table, self._typed)
         predicted = _predict(model, columns, kind)
         unanswered = predicted.is_null().to_numpy(zero_copy_only=False)
         reasons[np.flatnonzero(reasons == "")[unanswered]] = UNANSWERED

@@ -83,8 +83,8 @@ def _load(session: Session, version: versions.Version, files: Path) -> Any:
     commit, which MLflow would mix up with the project's, as the server does.
     """
     try:
-        safe_loading.require_trusted(files, session)
-    except safe_loading.TrustError:
+        safe_loading.require_safe(files, session)
+    except safe_loading.UnsafeModelError:
         return loading.load(session, version, files)
     return mlflow.sklearn.load_model(str(files))
 
@@ -97,7 +97,7 @@ def _rows(service: ServerUnderTest, data_version: str) -> tuple[pd.DataFrame, st
     except DataError:
         return as_table(service.example, service.input_schema), "the model's example"
     rows = features(test, manifest.target)
-    _, reasons = service.input_schema.sift(
+    _, reasons = service.input_schema.select_valid(
         rows, typed=True
     )  # such as a category that training lacked
     fit = rows[reasons == ""]

@@ -125,9 +125,9 @@ def _on_each(on_rows: OnRows, every: list[np.ndarray]) -> tuple[np.ndarray, str]
 def _on_rows(metric: Metric, y: pd.Series, predictions: Predictions) -> OnRows:
     true, second = y.to_numpy(), predictions.values
     if metric.needs_probabilities:
-        if predictions.chances is None:
+        if predictions.probabilities is None:
             raise _UndefinedError("the model gives no probabilities")
-        second = predictions.chances.to_numpy()
+        second = predictions.probabilities.to_numpy()
         second = second[:, 1] if second.shape[1] == 2 else second
 
     def on_rows(rows: np.ndarray | slice) -> float:

@@ -13,7 +13,7 @@ from mlflow_practices.config.metrics import Metric
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.config.settings import load_settings
 from mlflow_practices.config.sources import SettingsError
-from mlflow_practices.evaluation import gates, intervals, own_metrics
+from mlflow_practices.evaluation import custom_metrics, gates, intervals
 from mlflow_practices.evaluation.metrics import Predictions, baseline, encode, predict
 from my_ml_project.project import PROJECT
 from sklearn.metrics import accuracy_score, log_loss
@@ -40,10 +40,10 @@ def right(y: pd.Series, wrong: int, first: int = 0) -> Predictions:
     classes = sorted(y.unique())
     codes = y.map(classes.index).to_numpy(copy=True)
     codes[first : first + wrong] = (codes[first : first + wrong] + 1) % len(classes)
-    chances = np.full((len(y), len(classes)), 0.2 / (len(classes) - 1))
-    chances[np.arange(len(y)), codes] = 0.8
+    probabilities = np.full((len(y), len(classes)), 0.2 / (len(classes) - 1))
+    probabilities[np.arange(len(y)), codes] = 0.8
     values = np.array(classes, dtype=object)[codes]
-    return Predictions(values, pd.DataFrame(chances, columns=classes), True)
+    return Predictions(values, pd.DataFrame(probabilities, columns=classes), True)
 
 
 def judge(
@@ -85,13 +85,13 @@ def test_it_stands_beside_the_built_in_ones() -> None:
 def test_resamples_are_those_of_the_built_in_ones(rows: int) -> None:
     y = classified(rows)
     models = [right(y, rows // 10), right(y, rows // 10, first=rows // 20)]
-    ours, theirs = (own_metrics.resample(y, model, ACCURACY, 1000, 7) for model in models)
+    ours, theirs = (custom_metrics.resample(y, model, ACCURACY, 1000, 7) for model in models)
     one, two = (intervals.resample(encode(y, model), 200, 7) for model in models)
     np.testing.assert_allclose(ours.replicates["share_right"], one.replicates["accuracy"])
-    lead = ours.lead(theirs, "share_right", 0.95)
-    assert lead == pytest.approx(one.lead(two, "accuracy", 0.95))
+    lead = ours.improvement(theirs, "share_right", 0.95)
+    assert lead == pytest.approx(one.improvement(two, "accuracy", 0.95))
     assert lead[1] < 0 < lead[2]
-    assert ours.lead(ours, "share_right", 0.95) == (0, 0, 0)
+    assert ours.improvement(ours, "share_right", 0.95) == (0, 0, 0)
 
 
 def test_its_cost_is_bounded() -> None:
@@ -103,10 +103,10 @@ def test_its_cost_is_bounded() -> None:
         return float((true == predicted).mean())
 
     model = right(y, 12_000)
-    found = own_metrics.resample(y, model, own(accuracy), 100_000)
+    found = custom_metrics.resample(y, model, own(accuracy), 100_000)
     assert sizes[0] == 60_000
-    assert len(sizes) == 1 + own_metrics.RESAMPLES
-    assert max(sizes[1:]) <= 1.01 * own_metrics.ROWS
+    assert len(sizes) == 1 + custom_metrics.RESAMPLES
+    assert max(sizes[1:]) <= 1.01 * custom_metrics.ROWS
     # The interval is that of all rows nevertheless.
     whole = intervals.resample(encode(y, model), 1000)
     widths = [
@@ -119,7 +119,7 @@ def test_its_cost_is_bounded() -> None:
 def test_intervals_of_fewer_rows_hold_the_truth_as_often_as_they_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(own_metrics, "ROWS", 200)
+    monkeypatch.setattr(custom_metrics, "ROWS", 200)
     monkeypatch.setattr(intervals, "GROUPS", 400)
 
     def rmse(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -131,12 +131,12 @@ def test_intervals_of_fewer_rows_hold_the_truth_as_often_as_they_promise(
     for seed in range(200):
         y, first, second, common = random.normal(size=(4, 800))
         ours, theirs = (
-            own_metrics.resample(
+            custom_metrics.resample(
                 pd.Series(y), Predictions(y + error, None, False), metric, 200, seed
             )
             for error in (0.8 * first + 0.6 * common, 1.2 * (0.8 * second + 0.6 * common))
         )
-        _, low, high = ours.lead(theirs, "own", 0.95)
+        _, low, high = ours.improvement(theirs, "own", 0.95)
         held += low <= 0.2 <= high
     assert 0.90 <= held / 200 <= 0.985
 
@@ -205,8 +205,8 @@ def test_slices_may_be_of_one() -> None:
 def test_probabilities_come_as_scikit_learn_takes_them(classes: int) -> None:
     y = classified(classes=classes)
     candidate = right(y, 40)
-    chances = candidate.chances
-    assert chances is not None
+    probabilities = candidate.probabilities
+    assert probabilities is not None
     seen = []
 
     def loss(true: np.ndarray, probabilities: np.ndarray) -> float:
@@ -214,7 +214,7 @@ def test_probabilities_come_as_scikit_learn_takes_them(classes: int) -> None:
         return float(log_loss(true, probabilities))
 
     verdict = judge(y, own(loss, needs_probabilities=True, higher_is_better=False), {}, candidate)
-    expected = chances["bee"].to_numpy() if classes == 2 else chances.to_numpy()
+    expected = probabilities["bee"].to_numpy() if classes == 2 else probabilities.to_numpy()
     np.testing.assert_array_equal(seen[0], expected)
     assert verdict.metrics["own"].value == pytest.approx(verdict.metrics["log_loss"].value)
     assert verdict.metrics["own"].baseline == pytest.approx(verdict.metrics["log_loss"].baseline)
@@ -233,7 +233,7 @@ def test_labels_are_those_of_the_table(labels: list[object], kind: str | None) -
         return 0.5
 
     candidate = Predictions(y.to_numpy()[::-1], None, True)
-    points, undefined = own_metrics.measure(y, candidate, own(function))
+    points, undefined = custom_metrics.measure(y, candidate, own(function))
     assert (points, undefined) == ({"own": 0.5}, {})
     assert seen == [(labels * 10, (labels * 10)[::-1])]
     assert y.tolist() == labels * 10
@@ -318,7 +318,7 @@ def test_most_resamples_must_define_it(undefined: int, of: str) -> None:
             raise ValueError("too few")
         return 0.5
 
-    found = own_metrics.resample(y, right(y, 40), own(function), 1000)
+    found = custom_metrics.resample(y, right(y, 40), own(function), 1000)
     if of == "most":
         assert found.interval("own", 0.95) == (0.5, 0.5)
         assert found.undefined == {}
