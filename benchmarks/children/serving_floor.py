@@ -20,8 +20,8 @@ import mlflow.sklearn
 import orjson
 import uvloop
 from mlflow_practices.config.project import load_project
-from mlflow_practices.registry import local_copies, versions
-from mlflow_practices.registry.references import Reference
+from mlflow_practices.registry import local_models, versions
+from mlflow_practices.registry.versions import ModelReference
 from mlflow_practices.scoring.inference_log import InferenceLog
 from mlflow_practices.scoring.served_model import ServedModel
 from mlflow_practices.serving import protocol
@@ -52,7 +52,7 @@ async def time_each(action: Callable[[], Any]) -> float:
 
 async def steps(body: bytes) -> dict[str, float]:
     """Return the microseconds of each step of a request."""
-    served = ServedModel(session, version, local_copies.obtain(session, version, Path("floor")))
+    served = ServedModel(session, version, local_models.download(session, version, Path("floor")))
     original = mlflow.sklearn.load_model(version.uri)
     columns = protocol.parse_request(body, protocol.JSON, served.input_schema)
     table, predictions = served.input_schema.frame(columns), served.predict(columns).tolist()
@@ -83,7 +83,7 @@ async def steps(body: bytes) -> dict[str, float]:
 
 async def whole(body: bytes) -> float:
     """Return the microseconds of the application, called as the server calls it."""
-    application = Application(session, Reference(name, number))
+    application = Application(session, ModelReference(name, number))
     incoming, told = asyncio.Queue[Any](), asyncio.Queue[Any]()
     living = asyncio.create_task(
         application({"type": "lifespan"}, incoming.get, told.put), name="lifespan"

@@ -134,5 +134,5 @@ def test_who_trains_cannot_promote(
     with pytest.raises(mlflow.MlflowException) as caught:
         client.set_registered_model_alias("example-production", versions.CHAMPION, "1")
     assert "the account may not do this" in store.error_message(caught.value)
-    champion = versions.holder(client, "example-production", versions.CHAMPION)
+    champion = versions.find_by_alias(client, "example-production", versions.CHAMPION)
     assert champion == promoted.champion

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow_practices.registry import approval, evidence, overview, promotion, signing, versions
+from mlflow_practices.registry import approval, evidence, promotion, reports, signing, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import data_preparation, model_evaluation, model_training
@@ -25,7 +25,7 @@ def session(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session
     served.use(monkeypatch)
     opened = open_project()
     yield opened
-    if versions.every(opened.client, "example-production"):
+    if versions.list_versions(opened.client, "example-production"):
         opened.client.delete_registered_model("example-production")
 
 
@@ -68,11 +68,11 @@ def approved(session: Session, evaluated: Evaluated) -> Version:
 
 def reasons(session: Session, version: Version, *options: str) -> str:
     """Return what the command line says against a promotion; it has to refuse."""
-    before = versions.holder(MlflowClient(), "example-production", "champion")
+    before = versions.find_by_alias(MlflowClient(), "example-production", "champion")
     done = run_command("promote", str(version), *options)
     assert done.exit_code == 1
     assert "cannot be promoted" in done.stderr
-    assert versions.holder(MlflowClient(), "example-production", "champion") == before
+    assert versions.find_by_alias(MlflowClient(), "example-production", "champion") == before
     return " ".join(done.stderr.split())
 
 
@@ -91,7 +91,7 @@ def test_the_whole_road_on_the_command_line(
         assert done.exit_code == 0, done.output
     dry = run_command("promote", name, "--dry-run")
     assert "would be copied to example-production" in dry.stdout
-    assert versions.every(client, "example-production") == []
+    assert versions.list_versions(client, "example-production") == []
     done = run_command("promote")
     assert f"{name} is the champion now, as example-production/1" in done.stdout, done.output
     again = run_command("promote", name)
@@ -131,7 +131,7 @@ def test_the_whole_road_on_the_command_line(
     assert all(event.action in shown and event.version in shown for event in events[:4])
     assert events[1].who.startswith("ann@example.com")
     assert "champion" in run_command("registry", "list").stdout
-    rows = [row[:2] for row in overview.rows(client, "example")]
+    rows = [row[:2] for row in reports.version_rows(client, "example")]
     assert rows[:2] == [["example-production/2", "champion"], ["example-production/1", "previous"]]
     assert rows[2] == [new, "challenger"]
     shown = run_command("registry", "show", new).stdout
@@ -179,7 +179,7 @@ def test_an_approval_needs_an_evaluation_and_a_reason(session: Session, version:
 def test_a_rejection_wins_until_a_new_approval(
     session: Session, client: MlflowClient, approved: Version
 ) -> None:
-    assert promotion.check(client, session.settings, approved)[1] == []
+    assert promotion.check_promotion(client, session.settings, approved)[1] == []
     done = run_command("reject", str(approved), "--reason", "bias, ask bob@example.com")
     assert done.exit_code == 0, done.output
     said = reasons(session, approved)
@@ -188,7 +188,7 @@ def test_a_rejection_wins_until_a_new_approval(
     described = str(client.get_model_version("example", str(approved.number)).description)
     assert "**Approval:** rejected by ann@example.com" in described
     approval.approve_model("example", approved.number, "mended", session)
-    assert promotion.check(client, session.settings, approved)[1] == []
+    assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
 
 def test_an_approval_expires(
@@ -201,7 +201,7 @@ def test_an_approval_expires(
     version = evaluated.version
     record = approval.approve_model("example", version.number, "for now", limited)
     assert record.expires is not None
-    assert promotion.check(client, limited.settings, version)[1] == []
+    assert promotion.check_promotion(client, limited.settings, version)[1] == []
     later = datetime.now(UTC) + timedelta(days=31)
     monkeypatch.setattr(approval, "_now", lambda: later)
     assert f"expired on {record.expires}" in reasons(session, version)
@@ -228,7 +228,7 @@ def test_an_evaluation_on_other_data_is_stale(
         assert f"the data {found.version} was prepared since" in reasons(session, approved)
         # What another environment prepares is no reason.
         client.set_tag(found.run_id, "environment", "elsewhere")
-        assert promotion.check(client, session.settings, approved)[1] == []
+        assert promotion.check_promotion(client, session.settings, approved)[1] == []
     finally:
         client.delete_run(found.run_id)
         data_preparation.run(session)
@@ -260,7 +260,7 @@ def test_a_changed_model_file_is_found(session: Session, served: Served, approve
         assert "cannot" in said
     finally:
         file.write_bytes(original)
-    assert promotion.explain(session, approved).startswith(f"{approved} would be copied")
+    assert promotion.describe_promotion(session, approved).startswith(f"{approved} would be copied")
 
 
 @pytest.mark.parametrize("key", ["approval", "approved_by", approval.RECORD_TAG])
@@ -288,7 +288,7 @@ def test_a_changed_evaluation_is_found(
     client.set_tag(run_id, "verdict", "better")
     assert "its tag `verdict` is not what" in reasons(session, approved)
     client.set_tag(run_id, "verdict", found.data.tags["verdict"])
-    assert promotion.check(client, session.settings, approved)[1] == []
+    assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
     [path] = served.artifacts.rglob(f"{run_id}/artifacts/{evidence.VERDICT}")
     verdict = json.loads(path.read_text())
@@ -327,7 +327,7 @@ def test_four_eyes(session: Session, client: MlflowClient, evaluated: Evaluated)
         client.restore_run(version.run_id)
         client.set_tag(version.run_id, "author_email", "ben@example.com")
         client.set_tag(version.run_id, "author_user", "ben")
-        assert promotion.check(client, careful.settings, version)[1] == []
+        assert promotion.check_promotion(client, careful.settings, version)[1] == []
     finally:
         for key, value in mine.items():
             client.set_tag(version.run_id, key, value)
@@ -351,10 +351,10 @@ def test_signed_approvals(
         assert "is not signed" in reasons(session, approved)
         record = approval.approve_model("example", approved.number, "signed now", session)
         assert record.signature
-        assert promotion.check(client, session.settings, approved)[1] == []
+        assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
         # Who may write everything still cannot forge it: the record and its tag say another thing.
-        assert approval.last(client, session.settings, approved) == record
+        assert approval.latest_decision(client, session.settings, approved) == record
         forged = record.model_copy(update={"why": "forged"})
         experiment = client.get_experiment_by_name("example/model-deployment")
         assert experiment is not None
@@ -366,7 +366,7 @@ def test_signed_approvals(
         client.log_text(newest.info.run_id, record.model_dump_json(), approval.RECORD)
         tag = json.dumps(record.model_dump(), sort_keys=True)
         client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
-        assert promotion.check(client, session.settings, approved)[1] == []
+        assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
         # Another key, under her name; and nobody's name under the right key.
         monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "other.pem"))
@@ -398,7 +398,7 @@ def test_the_champion_that_no_longer_fits_is_a_failed_gate(
     [failed] = found.failed
     assert failed.name == "accuracy against champion"
     assert "size" in failed.reason
-    assert versions.holder(client, "example-production", "champion") is not None
+    assert versions.find_by_alias(client, "example-production", "champion") is not None
 
 
 def test_what_is_not_there_is_said_in_one_line(

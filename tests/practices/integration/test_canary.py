@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.deployment import canary
 from mlflow_practices.deployment.server_client import RequestMetrics, ServerClient
-from mlflow_practices.registry import evidence, overview, promotion, versions
+from mlflow_practices.registry import model_files, promotion, reports, versions
 from mlflow_practices.registry.versions import Version
 
 import projects
@@ -112,7 +112,7 @@ def _no_canary(client: MlflowClient, settings: Settings, made: object) -> Iterat
 
 @lru_cache
 def digest(version: Version) -> str:
-    return evidence.digest(Path(mlflow.artifacts.download_artifacts(version.uri)))
+    return model_files.digest(Path(mlflow.artifacts.download_artifacts(version.uri)))
 
 
 def start(
@@ -188,16 +188,16 @@ def test_a_canary_answers_its_share_and_is_counted_apart(
         assert 0 < taken < 1
     assert f"serving_canary_version {float(candidate.number)}" in server.get("/metrics")
 
-    rows = overview.rows(client, "canaries")
+    rows = reports.version_rows(client, "canaries")
     [shown] = [row for row in rows if row[0] == str(candidate)]
     assert shown[1] == "canary"
     assert shown[4] == f"copy of {made['opposite']}"
     assert promotion.find_champion_copy(client, settings, made["champion"]) is not None
     for _ in range(2):
         canary.end(client, settings)
-    assert [f"{PRODUCTION}/{one.version}" for one in versions.every(client, PRODUCTION)] == [
-        champion
-    ]
+    assert [
+        f"{PRODUCTION}/{one.version}" for one in versions.list_versions(client, PRODUCTION)
+    ] == [champion]
     server.wait(lambda found: "canary" not in found)
     assert {version for _, version, _ in post(server.address, ROWS, 40)} == {champion}
 
@@ -272,7 +272,7 @@ def test_a_canary_that_cannot_be_taken_up_is_said_and_costs_no_request(
     server.wait(lambda found: "cannot be read" in str(found.get("canary")))
     canary.end(client, settings)
     server.wait(lambda found: "canary" not in found)
-    assert str(versions.holder(client, PRODUCTION, versions.CHAMPION)) == champion
+    assert str(versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)) == champion
 
 
 @pytest.mark.parametrize(("workers", "loaded"), [("1", True), ("2", False)])

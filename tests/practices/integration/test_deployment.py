@@ -33,7 +33,7 @@ from mlflow_practices.deployment.pipeline_steps import (
 from mlflow_practices.deployment.server_client import ServerClient, ServerError
 from mlflow_practices.deployment.server_process import LocalProduction, ServerProcessError
 from mlflow_practices.errors import PracticeError
-from mlflow_practices.registry import approval, overview, promotion, versions
+from mlflow_practices.registry import approval, promotion, reports, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking import store
 from mlflow_practices.tracking.session import Session
@@ -127,7 +127,7 @@ class Shop:
 
     def champion(self) -> str:
         """Return what the registry calls champion."""
-        return str(versions.holder(self.client, PRODUCTION, versions.CHAMPION))
+        return str(versions.find_by_alias(self.client, PRODUCTION, versions.CHAMPION))
 
     def last(self, action: str = "deployment") -> Run:
         """Return the last run of an action."""
@@ -315,7 +315,7 @@ def test_the_champion_needs_no_deployment_but_a_server(shop: Shop) -> None:
     assert LocalProduction(session).stop()
     with pytest.raises(ServerError):
         ServerClient(shop.url).version()
-    done = deploy(session, versions.parse(shop.client, "example/1", "example"))
+    done = deploy(session, versions.resolve(shop.client, "example/1", "example"))
     assert [step.name for step in done.steps] == ["production"]
     assert serves(shop, "1")
 
@@ -471,7 +471,7 @@ def announce(taken: Deployment) -> str:
 def test_a_step_of_ones_own_that_fails_before_the_promotion_leaves_production_untouched(
     shop: Shop, candidate: Version
 ) -> None:
-    before = versions.every(shop.client, PRODUCTION)
+    before = versions.list_versions(shop.client, PRODUCTION)
     steps = [check_preconditions, confirm_the_budget, announce]
     with pytest.raises(RuntimeError, match="nobody listens"):
         pipeline.deploy_model_pipeline(candidate, shop.session(), steps, [verify_production])
@@ -480,7 +480,7 @@ def test_a_step_of_ones_own_that_fails_before_the_promotion_leaves_production_un
         ("announce", "failed", ""),
     ]
     assert shop.last().info.status == "FAILED"
-    assert versions.every(shop.client, PRODUCTION) == before
+    assert versions.list_versions(shop.client, PRODUCTION) == before
     assert shop.champion() == f"{PRODUCTION}/1"
     assert serves(shop, "1")
 
@@ -742,7 +742,9 @@ def test_a_canary_that_is_too_slow_or_not_asked_is_not_promoted(
     assert "deployment.watch.max_latency_ms" in said
     assert not wrong
     assert not [
-        made for made in versions.every(shop.client, PRODUCTION) if "canary_share" in made.tags
+        made
+        for made in versions.list_versions(shop.client, PRODUCTION)
+        if "canary_share" in made.tags
     ]
 
 
@@ -753,7 +755,7 @@ def test_a_first_deployment_that_fails_leaves_no_champion_and_no_server(shop: Sh
     shop.act("production", "raise AssertionError('no good')")
     try:
         with pytest.raises(DeploymentError, match="there was none before; its server"):
-            deploy(session, versions.parse(shop.client, "example/1", "example"))
+            deploy(session, versions.resolve(shop.client, "example/1", "example"))
         assert shop.champion() == "None"
         assert not server_process.listens(shop.url)
         with pytest.raises(ServerProcessError, match="exit code 1"):
@@ -762,7 +764,7 @@ def test_a_first_deployment_that_fails_leaves_no_champion_and_no_server(shop: Sh
         shop.client.set_registered_model_alias(PRODUCTION, versions.CHAMPION, "1")
     (shop.folder / "checks/production.txt").unlink()
     assert [
-        step.name for step in deploy(session, versions.parse(shop.client, "example/1", "")).steps
+        step.name for step in deploy(session, versions.resolve(shop.client, "example/1", "")).steps
     ]
 
 
@@ -779,7 +781,7 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
         assert serves(shop, str(new))
         [tried] = [step for step in done.steps if step.name == "canary"]
         assert "champion: " in tried.note
-        assert str(versions.holder(shop.client, PRODUCTION, "previous")) == f"{PRODUCTION}/1"
+        assert str(versions.find_by_alias(shop.client, PRODUCTION, "previous")) == f"{PRODUCTION}/1"
         assert pipeline.rollback(session, "customers complain").number == 1
         assert serves(shop, "1")
     assert not wrong
@@ -788,7 +790,7 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
         pipeline.rollback(session, "once more")
     with pytest.raises(promotion.PromotionError, match="no reason is given"):
         pipeline.rollback(session, " ")
-    rows = overview.deployments(shop.client, session.settings)
+    rows = reports.deployment_rows(shop.client, session.settings)
     assert rows[0][1:3] == ["rollback", f"{PRODUCTION}/{new}"]
     assert rows[1][1:3] == ["deployment", str(candidate)]
     assert rows[1][5] == f"deployed as {PRODUCTION}/{new}"

@@ -55,7 +55,7 @@ def version(client: MlflowClient) -> Version:
 def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
     """Return the Markdown of the version's card."""
     measured = {"accuracy": gates.MetricResult(0.5, 0.4, 0.6)}
-    subject = model_card.collect(
+    subject = model_card.collect_facts(
         client,
         settings,
         version,
@@ -73,7 +73,7 @@ def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
         model_card.Statements(),
         "the-evaluation",
     )
-    return model_card.write_card(subject, {}).markdown
+    return model_card.render_card(subject, {}).markdown
 
 
 def test_an_experiment_says_what_it_is_and_again_nothing_is_written(

@@ -30,7 +30,8 @@ from mlflow_practices.registry import (
     approval,
     evidence,
     loading,
-    local_copies,
+    local_models,
+    model_files,
     promotion,
     signing,
     versions,
@@ -174,7 +175,7 @@ class Team:
         approval.approve_model("example", version.number, "looks right", self.session)
 
     def files(self, version: Version, folder: Path) -> Path:
-        return evidence.fetch(version, str(folder))
+        return model_files.download(version, str(folder))
 
     def serve(self, model: str = "", **variables: str) -> Serving:
         number = len(list(self.folder.glob("serving*.log")))
@@ -216,7 +217,7 @@ def rows(team: Team) -> pd.DataFrame:
 def outside(team: Team, version: Version, rows: pd.DataFrame, folder: Path) -> list[str]:
     """Return what MLflow's own loading predicts where there is neither project nor practices."""
     rows.to_parquet(folder / "rows.parquet")
-    files = evidence.fetch(version, str(folder / f"outside-{version.number}"))
+    files = model_files.download(version, str(folder / f"outside-{version.number}"))
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", OUTSIDE, str(files), str(folder / "rows.parquet")],
@@ -256,7 +257,7 @@ def history(team: Team, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFac
     new = team.train("--set", "data.raw=data/raw/swapped.csv")
     run = evidence.latest_evaluation(team.session.client, team.session.settings, new)
     assert run is not None
-    judged = json.loads(evidence.read(run, evidence.VERDICT))
+    judged = json.loads(evidence.read_artifact(run, evidence.VERDICT))
     team.approve(new)
     right = {each.number: outside(team, each, rows, folder) for each in (old, new)}
     assert np.mean(np.array(right[old.number]) != right[new.number]) > 0.8
@@ -324,7 +325,7 @@ def test_champion_and_canary_of_two_commits_answer_each_as_its_own_code_says(
 ) -> None:
     session = team.session
     client, settings = session.client, session.settings
-    digest = evidence.digest(team.files(history.new, tmp_path))
+    digest = model_files.digest(team.files(history.new, tmp_path))
     until = datetime.now(UTC) + timedelta(minutes=5)
     copy = canary.start(client, settings, history.new, digest, 0.5, until)
     right = {
@@ -344,7 +345,7 @@ def test_champion_and_canary_of_two_commits_answer_each_as_its_own_code_says(
         canary.end(client, settings)
     # In this process features.py is a third one.
     for each in (history.old, history.new, history.old):
-        files = local_copies.obtain(session, each, tmp_path / "copies")
+        files = local_models.download(session, each, tmp_path / "copies")
         model = ServedModel(session, each, files)
         answers = model.predict(model.input_schema.read_table(rows)).tolist()
         assert answers == history.right[each.number]
@@ -472,7 +473,7 @@ def test_a_pipeline_of_libraries_alone_travels_without_code(
     project: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     session = projects.open_project(overrides=["data.drop=[customer, price, seen]"])
-    files = evidence.fetch(projects.train(session), str(tmp_path_factory.mktemp("files")))
+    files = model_files.download(projects.train(session), str(tmp_path_factory.mktemp("files")))
     assert not (files / "code").exists()
 
 
@@ -482,7 +483,7 @@ def test_only_an_unaltered_approval_of_just_these_files_covers_code(
     session, source = team.session, history.old
     client, number = session.client, str(source.number)
     champion = versions.find(client, "example-production", "1")
-    digest = evidence.digest(team.files(source, tmp_path))
+    digest = model_files.digest(team.files(source, tmp_path))
 
     def covered() -> tuple[bool, ...]:
         return tuple(loading.is_approved(session, each, digest) for each in (source, champion))

@@ -12,7 +12,7 @@ from mlflow_practices.model import safe_loading
 from mlflow_practices.model.signature import features
 from mlflow_practices.optimization import optimization, optimized_model
 from mlflow_practices.optimization.array_preparation import to_arrays
-from mlflow_practices.registry import evidence, versions
+from mlflow_practices.registry import model_files, versions
 from mlflow_practices.tracking import recording
 from mlflow_practices.tracking.session import Session
 from sklearn.tree import DecisionTreeClassifier
@@ -24,11 +24,11 @@ ADDED = {"optimized/model.onnx", "optimized/report.json"}
 
 
 def hashes(version: versions.Version, folder: Path) -> dict[str, str]:
-    files = evidence.fetch(version, str(folder))
+    files = model_files.download(version, str(folder))
     return {
         path.relative_to(files).as_posix(): file_hash(path)
         for path in files.rglob("*")
-        if path.is_file() and path.name != evidence.NOT_THE_MODELS
+        if path.is_file() and path.name != model_files.WRITTEN_BY_MLFLOW
     }
 
 
@@ -62,7 +62,7 @@ def test_a_server_keeps_the_copy_too(
     served.use(monkeypatch)
     session = projects.open_project()
     version = versions.find(session.client, session.settings.project.name, "1")
-    files = evidence.fetch(version, str(tmp_path))
+    files = model_files.download(version, str(tmp_path))
     pipeline = safe_loading.load(files, session)
     copy = optimized_model.load(files, pipeline)
     assert copy is not None

@@ -73,11 +73,11 @@ def test_of_two_promotions_one_wins(session: Session, client: MlflowClient) -> N
             results = list(pool.map(promote, runners))
         [winner] = [n for n, said in enumerate(results) if not said.startswith("refused")]
         assert "came first" in results[1 - winner] or "beside no champion" in results[1 - winner]
-        champion = versions.holder(client, PRODUCTION, versions.CHAMPION)
+        champion = versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)
         assert str(champion) == results[winner]
         assert champion is not None
-        assert promotion.origin(client, champion) == runners[winner]
-        assert len(versions.every(client, PRODUCTION)) == 1  # the other's copy is gone
+        assert promotion.find_source(client, champion) == runners[winner]
+        assert len(versions.list_versions(client, PRODUCTION)) == 1  # the other's copy is gone
         winners.add(winner)
         client.delete_registered_model(PRODUCTION)
     assert "under way" not in [
@@ -149,9 +149,9 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     after: bool,
     moved: bool,
 ) -> None:
-    if versions.holder(client, PRODUCTION, versions.CHAMPION) is None:
+    if versions.find_by_alias(client, PRODUCTION, versions.CHAMPION) is None:
         promotion.promote(session, approved(session, client))
-    old = versions.holder(client, PRODUCTION, versions.CHAMPION)
+    old = versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)
     assert old is not None
     new = approved(session, client)
     with killing(served.server, path, "POST", after) as address:
@@ -177,9 +177,11 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     assert "no MLflow server answers there" in done.stderr
 
     served.server.start()
-    champion = versions.holder(client, PRODUCTION, versions.CHAMPION)
+    champion = versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)
     assert champion is not None
-    assert promotion.origin(client, champion) == (new if moved else promotion.origin(client, old))
+    assert promotion.find_source(client, champion) == (
+        new if moved else promotion.find_source(client, old)
+    )
     [event] = [
         event
         for event in promotion.history(client, session.settings)
@@ -190,9 +192,9 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     )
 
     promoted = promotion.promote(session, new)
-    assert promoted.champion == versions.holder(client, PRODUCTION, versions.CHAMPION)
-    assert promotion.origin(client, promoted.champion) == new
-    assert versions.holder(client, PRODUCTION, versions.PREVIOUS) == old
+    assert promoted.champion == versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)
+    assert promotion.find_source(client, promoted.champion) == new
+    assert versions.find_by_alias(client, PRODUCTION, versions.PREVIOUS) == old
     assert bool(promoted.address) != moved  # there was nothing left to do
     results = [
         e.result for e in promotion.history(client, session.settings) if e.version == str(new)

@@ -24,7 +24,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
-from mlflow_practices.registry import local_copies, versions
+from mlflow_practices.registry import local_models, versions
 from mlflow_practices.scoring import inference_log
 from mlflow_practices.serving import server as server_module
 from mlflow_practices.serving.cache import CacheError
@@ -358,15 +358,15 @@ def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: Mlf
         served.use(patch)
         patch.setenv(projects.ROOT, str(project))
         session = projects.open_project()
-        files = local_copies.obtain(session, first, folder)
-        local_copies.remember(first, folder)
-        assert local_copies.last(folder) == (first, files)
+        files = local_models.download(session, first, folder)
+        local_models.mark_served(first, folder)
+        assert local_models.last_served(folder) == (first, files)
         model = next(files.glob("*.skops"))
         whole = model.read_bytes()
         model.write_bytes(whole[:-1])
-        with pytest.raises(local_copies.CopyError, match="the copy is damaged"):
-            local_copies.last(folder)
-        assert local_copies.obtain(session, first, folder) == files  # fetched anew
+        with pytest.raises(local_models.LocalModelError, match="the copy is damaged"):
+            local_models.last_served(folder)
+        assert local_models.download(session, first, folder) == files  # fetched anew
         assert model.read_bytes() == whole
 
 

@@ -20,7 +20,7 @@ HOSTILE = (
     '</p><p id="approval">'
 )
 LONG = f"{HOSTILE} {'0' * 10_000}"
-PLAIN = cards.Subject(
+PLAIN = cards.CardFacts(
     name="example/3",
     model={"Estimator": "sklearn.dummy.DummyClassifier", "Author": "ben"},
     statements=Statements(intended_use="To try things.\n\n- one\n- two", limits="TODO"),
@@ -82,7 +82,7 @@ class Page(HTMLParser):
         return "".join(self.texts)
 
 
-def hostile() -> cards.Subject:
+def hostile() -> cards.CardFacts:
     """Return a card's subject in which everything that others write is hostile."""
     verdict = PLAIN.verdict
     return replace(
@@ -102,7 +102,7 @@ def hostile() -> cards.Subject:
 
 
 def test_a_card_says_what_is_known() -> None:
-    card = cards.write_card(PLAIN, PLOTS)
+    card = cards.render_card(PLAIN, PLOTS)
     page = Page(card.html)
     gates, metrics, slices, parameters = page.rows
     assert [row[:2] for row in gates[1:]] == [
@@ -136,14 +136,14 @@ def test_a_card_says_what_is_known() -> None:
 
 
 def test_the_page_needs_no_other_file() -> None:
-    page = Page(cards.write_card(PLAIN, PLOTS).html)
+    page = Page(cards.render_card(PLAIN, PLOTS).html)
     sources = [str(image["src"]) for image in page.named("img")]
     images = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
     assert images == list(PLOTS.values())
 
 
 def test_nothing_that_others_wrote_does_harm() -> None:
-    card, plain = (cards.write_card(subject, PLOTS) for subject in (hostile(), PLAIN))
+    card, plain = (cards.render_card(subject, PLOTS) for subject in (hostile(), PLAIN))
     page, expected = Page(card.html), Page(plain.html)
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in expected.elements}
     for tag, attributes in page.elements:
@@ -180,7 +180,7 @@ def test_a_summary_fits_a_description_and_is_cut_between_sections() -> None:
         for count in range(20, 40)  # to just within the limit, and over it
     ]
     for subject in (*longer, many, hostile()):
-        card = cards.write_card(subject, {})
+        card = cards.render_card(subject, {})
         for state in ("none yet", "approved & ", "a&b" * 1000):
             assert len(cards.with_approval(card.summary, state)) <= 5000
         _, *sections = card.summary.rpartition("\n\n")[0].split("\n\n## ")
@@ -189,7 +189,7 @@ def test_a_summary_fits_a_description_and_is_cut_between_sections() -> None:
         assert card.summary.endswith("`model_card.html` of the run `feed`.")
     assert "## Gates\n" in card.summary
     assert "## Intended use and limits" not in card.summary  # so long that it fills it alone
-    shown = cards.write_card(many, {}).summary
+    shown = cards.render_card(many, {}).summary
     assert "## Parameters" not in shown
     assert "## Intended use and limits" in shown
 
@@ -197,9 +197,9 @@ def test_a_summary_fits_a_description_and_is_cut_between_sections() -> None:
 @pytest.mark.parametrize("form", ["markdown", "html", "summary"])
 @pytest.mark.parametrize("subject", [PLAIN, hostile()], ids=["plain", "hostile"])
 def test_a_later_decision_replaces_the_state_and_nothing_else(
-    form: str, subject: cards.Subject
+    form: str, subject: cards.CardFacts
 ) -> None:
-    text = getattr(cards.write_card(subject, PLOTS), form)
+    text = getattr(cards.render_card(subject, PLOTS), form)
     state = "approved by ben: <b>good</b> | \\1\n\n# and"
     approved = cards.with_approval(text, state)
     assert cards.with_approval(approved, state) == approved

@@ -61,7 +61,7 @@ def start(
     production = versions.production_name(settings.project.name)
     tags = {SHARE: str(share), UNTIL: utc(until.astimezone(UTC))}
     same = {promotion.SOURCE: str(version), promotion.MODEL_DIGEST: model_digest}
-    if copy := versions.holder(client, production, CANARY):
+    if copy := versions.find_by_alias(client, production, CANARY):
         found = client.get_model_version(production, str(copy.number)).tags
         if SHARE in found and same.items() <= found.items():
             for key, value in tags.items():
@@ -76,10 +76,10 @@ def start(
 def end(client: MlflowClient, settings: Settings) -> None:
     """Let the champion answer every request, and delete the copies that were canaries."""
     production = versions.production_name(settings.project.name)
-    aliases = versions.aliases(client, production)
+    aliases = versions.aliases_by_number(client, production)
     if any(CANARY in names for names in aliases.values()):
         client.delete_registered_model_alias(production, CANARY)
-    for made in versions.every(client, production):
+    for made in versions.list_versions(client, production):
         kept = {CHAMPION, PREVIOUS} & set(aliases.get(int(made.version), []))
         if SHARE in made.tags and not kept:
             client.delete_model_version(production, made.version)
@@ -94,7 +94,7 @@ def current(client: MlflowClient, production: str) -> Canary | None:
     try:
         made = client.get_model_version_by_alias(production, CANARY)
     except MlflowException as error:
-        if error.error_code in versions.ABSENT:
+        if error.error_code in versions.NOT_FOUND_CODES:
             return None
         raise
     version = versions.as_version(made)

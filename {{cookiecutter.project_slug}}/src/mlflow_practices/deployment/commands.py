@@ -34,9 +34,9 @@ def rollback(session: Session, reason: Reason) -> None:
 
 def deployments(session: Session) -> None:
     """List deployments and rollbacks, newest first."""
-    from ..registry import overview
+    from ..registry import reports
 
-    rows = overview.deployments(session.client, session.settings)
+    rows = reports.deployment_rows(session.client, session.settings)
     print_table(session, ["when (UTC)", "what", "version", "who", "seconds", "result"], rows)
 
 

@@ -124,7 +124,7 @@ def rollback(session: Session, reason: str) -> Version:
     done = promotion.rollback(session, reason)
     assert done.champion is not None  # or it would have raised
     session.console.print(
-        escape(f"{done.champion} is the champion again, in place of {done.left}"),
+        escape(f"{done.champion} is the champion again, in place of {done.replaced}"),
         highlight=False,
         soft_wrap=True,
     )
@@ -178,7 +178,7 @@ def _take_back(
     """Go back to the champion before ``failed``, and return in words what serves now."""
     production = deployment.production
 
-    def go_back() -> promotion.RolledBack | None:
+    def go_back() -> promotion.RollbackResult | None:
         version = failed()
         return promotion.rollback(deployment.session, _words(cause), version) if version else None
 
@@ -190,7 +190,9 @@ def _take_back(
                 return notes[0]
             if done.champion is None:
                 ended = "its server was ended" if production.end() else "its server still runs"
-                notes.append(f"{done.left} is no champion any more, there was none before; {ended}")
+                notes.append(
+                    f"{done.replaced} is no champion any more, there was none before; {ended}"
+                )
                 return notes[0]
             production.require(done.champion)
             notes.append(f"{production.place.url} serves {done.champion} again")
@@ -213,8 +215,8 @@ def _take_back(
 
 
 def _persist(
-    seconds: float, action: Callable[[], promotion.RolledBack | None]
-) -> promotion.RolledBack | None:
+    seconds: float, action: Callable[[], promotion.RollbackResult | None]
+) -> promotion.RollbackResult | None:
     """Try for some seconds: a registry that is away may come back."""
     deadline = time.monotonic() + seconds
     while True:

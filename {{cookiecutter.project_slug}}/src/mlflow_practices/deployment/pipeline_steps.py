@@ -45,7 +45,7 @@ class Deployment:
             PromotionError: with every reason why it may not be promoted.
         """
         session, version = self.session, self.candidate
-        rests_on, reasons = promotion.check(session.client, session.settings, version)
+        rests_on, reasons = promotion.check_promotion(session.client, session.settings, version)
         reasons += environment.differences(session.settings.root)
         if reasons or rests_on is None:
             raise PromotionError(listed(f"{version} cannot be deployed", reasons))

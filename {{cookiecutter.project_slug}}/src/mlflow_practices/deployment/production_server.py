@@ -34,7 +34,7 @@ class Production:
         self._settings, self._client = settings.section(DeploymentSettings), client
         self._project = settings
         self._name = versions.production_name(settings.project.name)
-        self.champion = versions.holder(client, self._name, CHAMPION)
+        self.champion = versions.find_by_alias(client, self._name, CHAMPION)
         self.place = ServerClient(server_process.address_of(settings))
         self._local = LocalProduction(session) if self._settings.target == "local" else None
         self._usual = 0.0  # the share of requests that were refused or failed before
@@ -101,7 +101,7 @@ class Production:
 
         def still() -> None:
             with suppress(MlflowException):
-                champion = versions.holder(self._client, self._name, CHAMPION)
+                champion = versions.find_by_alias(self._client, self._name, CHAMPION)
                 if champion != version:
                     raise ProductionError(f"somebody made {champion} the champion meanwhile")
 

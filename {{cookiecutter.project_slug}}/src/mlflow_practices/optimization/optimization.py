@@ -22,7 +22,7 @@ from ..evaluation import metrics
 from ..evaluation.metrics import Predictions
 from ..model import safe_loading
 from ..model.input_schema import Columns
-from ..registry import evidence
+from ..registry import model_files
 from ..registry.versions import Version
 from ..tracking import recording
 from ..tracking.session import Session
@@ -52,11 +52,11 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
         X: features of real rows, such as the validation split's.
 
     Raises:
-        EvidenceError: the files cannot be had.
+        ModelFilesError: the files cannot be had.
         UnsafeModelError: they are not to be loaded.
     """
     with TemporaryDirectory() as temporary:
-        files = evidence.fetch(version, temporary)
+        files = model_files.download(version, temporary)
         known = files / FOLDER / REPORT
         if known.exists():
             return Report.model_validate_json(known.read_bytes())

@@ -33,7 +33,7 @@ class ApprovalError(PracticeError):
     """A version cannot be approved or rejected; the message names every reason."""
 
 
-class Record(BaseModel, frozen=True, extra="forbid"):
+class Decision(BaseModel, frozen=True, extra="forbid"):
     """One decision; times are UTC, ISO 8601."""
 
     decision: Literal["approved", "rejected"]
@@ -50,7 +50,7 @@ class Record(BaseModel, frozen=True, extra="forbid"):
         """Return who decided."""
         return Identity.from_dict(self.who)
 
-    def state(self) -> str:
+    def describe(self) -> str:
         """Return it as one line for people."""
         until = f", until {self.expires}" if self.expires else ""
         signed = ", signed" if self.signature else ""
@@ -64,8 +64,8 @@ def approve_model(
     session: Session,
     *,
     reviewed_in: str = "",
-) -> Record:
-    """Record that the caller approves a version, on the evidence there is now.
+) -> Decision:
+    """Decision that the caller approves a version, on the evidence there is now.
 
     With ``reviewed_in``, an environment of GitHub, it is who let this job into that. A job has no
     key to sign with: where approvals are signed, the one that somebody made by hand before is
@@ -80,8 +80,8 @@ def approve_model(
     return _decide("approved", name, version, reason, session, reviewed_in)
 
 
-def reject_model(name: str, version: int, reason: str, session: Session) -> Record:
-    """Record that the caller rejects a version; it stays so until a new approval.
+def reject_model(name: str, version: int, reason: str, session: Session) -> Decision:
+    """Decision that the caller rejects a version; it stays so until a new approval.
 
     Raises:
         ApprovalError: no reason is given.
@@ -89,7 +89,7 @@ def reject_model(name: str, version: int, reason: str, session: Session) -> Reco
     return _decide("rejected", name, version, reason, session)
 
 
-def objections(
+def check_approval(
     client: MlflowClient, settings: Settings, version: Version, rests_on: Evidence | None
 ) -> list[str]:
     """Return every reason why a version does not count as approved."""
@@ -109,12 +109,12 @@ def objections(
     ]
 
 
-def covers(
+def approves_files(
     client: MlflowClient, settings: Settings, version: Version, digest: str, *, expired: bool
 ) -> bool:
     """Return whether the last decision on a version approves the files with this digest.
 
-    Unlike `objections` it does not ask whether the evaluation is still of today: what was promoted
+    Unlike `check_approval` it does not ask whether the evaluation is still of today: what was promoted
     stays. With ``expired``, an approval counts after its last day.
 
     Raises:
@@ -138,7 +138,7 @@ def covers(
     return not doubts
 
 
-def last(client: MlflowClient, settings: Settings, version: Version) -> Record | None:
+def latest_decision(client: MlflowClient, settings: Settings, version: Version) -> Decision | None:
     """Return the last decision on a version, as it was recorded.
 
     Raises:
@@ -159,7 +159,7 @@ def _decide(
     reason: str,
     session: Session,
     reviewed_in: str = "",
-) -> Record:
+) -> Decision:
     client, settings = session.client, session.settings
     version = versions.find(client, name, str(number))
     if reviewed_in:
@@ -168,7 +168,7 @@ def _decide(
     else:
         who = session.identity
     why = privacy.redact_text(" ".join(reason.split()))
-    rests_on, reasons = evidence.examine(client, settings, version)
+    rests_on, reasons = evidence.check_evaluation(client, settings, version)
     if decision == "approved":
         reasons += _four_eyes(client, settings, version, who)
     else:
@@ -179,7 +179,7 @@ def _decide(
         raise ApprovalError(listed(f"{version} cannot be {decision}", reasons))
     now = _now()
     days = settings.approval.valid_days if decision == "approved" else None
-    record = Record(
+    record = Decision(
         decision=decision,
         model=str(version),
         who=who.as_dict(),
@@ -214,12 +214,12 @@ def _reviewer(session: Session, version: Version, environment: str) -> tuple[Ide
     return session.identity, how
 
 
-def _signed_before(session: Session, name: str, number: int) -> Record:
+def _signed_before(session: Session, name: str, number: int) -> Decision:
     client, settings = session.client, session.settings
     version = versions.find(client, name, str(number))
-    rests_on, reasons = evidence.examine(client, settings, version)
-    reasons += objections(client, settings, version, rests_on)
-    record = last(client, settings, version)
+    rests_on, reasons = evidence.check_evaluation(client, settings, version)
+    reasons += check_approval(client, settings, version, rests_on)
+    record = latest_decision(client, settings, version)
     if reasons or record is None:
         heading = (
             f"{version}: {APPROVERS} lists who may sign, and a job has no key; let one of them run "
@@ -229,7 +229,7 @@ def _signed_before(session: Session, name: str, number: int) -> Record:
     return record
 
 
-def _write(session: Session, version: Version, record: Record) -> None:
+def _write(session: Session, version: Version, record: Decision) -> None:
     client = session.client
     with session.stage(
         "model-deployment",
@@ -248,7 +248,7 @@ def _write(session: Session, version: Version, record: Record) -> None:
     for key, value in summary.items():
         client.set_model_version_tag(version.name, str(version.number), key, value)
     described = client.get_model_version(version.name, str(version.number)).description or ""
-    shown = model_card.with_approval(described, record.state())
+    shown = model_card.with_approval(described, record.describe())
     client.update_model_version(version.name, str(version.number), shown)
 
 
@@ -264,11 +264,11 @@ def _decisions(client: MlflowClient, settings: Settings, version: Version) -> li
     )
 
 
-def _load(run: Run) -> Record:
-    return Record.model_validate_json(evidence.read(run, RECORD))
+def _load(run: Run) -> Decision:
+    return Decision.model_validate_json(evidence.read_artifact(run, RECORD))
 
 
-def _changed(record: Record, tags: dict[str, str], version: str, run: Run) -> Iterator[str]:
+def _changed(record: Decision, tags: dict[str, str], version: str, run: Run) -> Iterator[str]:
     if record.model != version:
         yield f"the decision {run.info.run_id} is on {record.model}"
     if record.decision != run.data.tags["action"]:
@@ -281,9 +281,9 @@ def _changed(record: Record, tags: dict[str, str], version: str, run: Run) -> It
             yield f"the tag `{key}` is not what the decision {run.info.run_id} recorded"
 
 
-def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
+def _outdated(record: Decision, rests_on: Evidence | None) -> Iterator[str]:
     if record.decision == "rejected":
-        yield record.state()
+        yield record.describe()
         return
     if not _holds(record):
         yield f"the approval expired on {record.expires}; approve it again"
@@ -297,11 +297,11 @@ def _outdated(record: Record, rests_on: Evidence | None) -> Iterator[str]:
             yield f"approved with the {what} {approved[:12]}, it is {now[:12]} now; approve again"
 
 
-def _holds(record: Record) -> bool:
+def _holds(record: Decision) -> bool:
     return record.expires is None or record.expires > utc(_now())
 
 
-def _unsigned(settings: Settings, record: Record) -> Iterator[str]:
+def _unsigned(settings: Settings, record: Decision) -> Iterator[str]:
     approvers = signing.load_approvers(settings.root / APPROVERS)
     if not approvers or record.decision == "rejected":
         return
@@ -328,11 +328,11 @@ def _four_eyes(
         yield f"four eyes: who trained it cannot approve it: {same}"
 
 
-def _payload(record: Record) -> dict[str, object]:
+def _payload(record: Decision) -> dict[str, object]:
     return record.model_dump(exclude={"signature"})
 
 
-def _canonical(record: Record) -> str:
+def _canonical(record: Decision) -> str:
     return json.dumps(record.model_dump(), sort_keys=True, ensure_ascii=False)
 
 

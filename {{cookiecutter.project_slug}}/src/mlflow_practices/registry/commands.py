@@ -26,7 +26,7 @@ def find_version(session: Session, model: str) -> Version:
     """
     from . import versions
 
-    return versions.parse(session.client, model, session.settings.project.name)
+    return versions.resolve(session.client, model, session.settings.project.name)
 
 
 def approve(
@@ -48,7 +48,7 @@ def approve(
     record = approval.approve_model(
         version.name, version.number, reason, session, reviewed_in=reviewed_in
     )
-    print_text(session, f"{version} {record.state()}")
+    print_text(session, f"{version} {record.describe()}")
 
 
 def reject(session: Session, model: Model, reason: Reason) -> None:
@@ -57,7 +57,7 @@ def reject(session: Session, model: Model, reason: Reason) -> None:
 
     version = find_version(session, model)
     record = approval.reject_model(version.name, version.number, reason, session)
-    print_text(session, f"{version} {record.state()}")
+    print_text(session, f"{version} {record.describe()}")
     if champion := promotion.find_champion_copy(session.client, session.settings, version):
         print_text(
             session, f"note: {champion} in production is a copy of it; promote another version"
@@ -76,7 +76,7 @@ def promote(
 
     version = find_version(session, model)
     if dry_run:
-        print_text(session, promotion.explain(session, version))
+        print_text(session, promotion.describe_promotion(session, version))
         return
     done = promotion.promote(session, version)
     if not done.address:
@@ -107,18 +107,18 @@ def show_lineage(session: Session, model: Model = "", json: Json = False) -> Non
 
 def list_versions(session: Session) -> None:
     """List the versions, in training and in production: verdict, approval, aliases."""
-    from . import overview
+    from . import reports
 
-    rows = overview.rows(session.client, session.settings.project.name)
+    rows = reports.version_rows(session.client, session.settings.project.name)
     print_table(session, ["version", "aliases", "made (UTC)", "verdict", "approval", "data"], rows)
 
 
 def show_version(session: Session, model: Model = "") -> None:
     """Show a version: its verdict, decision, and what stands against its promotion."""
-    from . import overview
+    from . import reports
 
     version = find_version(session, model)
-    print_table(session, ["", ""], overview.details(session, version), header=False)
+    print_table(session, ["", ""], reports.version_details(session, version), header=False)
 
 
 def show_history(session: Session) -> None:
@@ -141,13 +141,15 @@ def summary(
     ] = None,
 ) -> None:
     """Print a version's evaluation beside the champion's, in Markdown, such as for GitHub."""
-    from . import summary as summaries
+    from . import champion_comparison
 
     if champion:
-        print_json(summaries.champion(session.client, session.settings))
+        print_json(champion_comparison.champion_figures(session.client, session.settings))
         return
     version = find_version(session, model)
-    typer.echo(summaries.summarize(session.client, session.settings, version, beside))
+    typer.echo(
+        champion_comparison.compare_with_champion(session.client, session.settings, version, beside)
+    )
 
 
 def keygen(session: Session) -> None:

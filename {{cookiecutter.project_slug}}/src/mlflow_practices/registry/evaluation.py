@@ -17,7 +17,7 @@ from ..evaluation.metrics import Predictions, predict
 from ..model import signature
 from ..tracking import documentation, recording
 from ..tracking.session import Session
-from . import approval, evidence, loading, model_card, promotion, versions
+from . import approval, evidence, loading, model_card, model_files, promotion, versions
 from .model_card import Statements
 from .versions import Version
 
@@ -43,25 +43,25 @@ def load_candidate(session: Session, version: Version) -> Candidate:
     """Return a version's model, loaded from the files that are judged.
 
     Raises:
-        EvidenceError: the files cannot be had.
+        ModelFilesError: the files cannot be had.
         UnsafeModelError: loading them could run anybody's code.
     """
     with TemporaryDirectory() as folder:
-        files = evidence.fetch(version, folder)
-        digest, size = evidence.digest(files), evidence.size(files)
+        files = model_files.download(version, folder)
+        digest, size = model_files.digest(files), model_files.size(files)
         return Candidate(loading.load(session, version, files), digest, size)
 
 
 def predict_as_champion(session: Session, X: pd.DataFrame) -> Champion:
     """Return the champion in production and its predictions for ``X``, or why there are none."""
     name = versions.production_name(session.settings.project.name)
-    champion = versions.holder(session.client, name, versions.CHAMPION)
+    champion = versions.find_by_alias(session.client, name, versions.CHAMPION)
     if champion is None:
         return Champion()
     with TemporaryDirectory() as folder:
         try:
-            files = evidence.fetch(champion, folder)
-            promotion.require_unchanged(session.client, champion, files)
+            files = model_files.download(champion, folder)
+            promotion.require_promoted_files(session.client, champion, files)
             if mismatch := signature.mismatch(Model.load(str(files)).signature, X):
                 return Champion(champion, mismatch)
             return Champion(champion, predict(loading.load(session, champion, files), X))
@@ -80,13 +80,13 @@ def log_card(
 ) -> None:
     """Log the model card; set what fits of it, and the verdict, on the version."""
     client, settings = session.client, session.settings
-    subject = model_card.collect(
+    subject = model_card.collect_facts(
         client, settings, version, manifest, verdict, statements, evaluation_run_id
     )
-    card = model_card.write_card(subject, plots)
+    card = model_card.render_card(subject, plots)
     # An approval was of an earlier evaluation and no longer counts, a rejection does.
-    last = approval.last(client, settings, version)
-    state = last.state() if last and last.decision == "rejected" else model_card.NOT_APPROVED
+    last = approval.latest_decision(client, settings, version)
+    state = last.describe() if last and last.decision == "rejected" else model_card.NOT_APPROVED
     recording.log_text(model_card.with_approval(card.markdown, state), evidence.CARD)
     recording.log_text(model_card.with_approval(card.html, state), evidence.PAGE)
     outcomes = {

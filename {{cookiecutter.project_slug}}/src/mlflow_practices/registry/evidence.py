@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,22 +14,14 @@ from pydantic import BaseModel
 
 from ..config.sections import Gates
 from ..config.settings import Settings
-from ..data.hashing import file_hash
-from ..errors import PracticeError
 from ..evaluation.custom_metrics import log_undefined
 from ..tracking import experiments, recording
-from . import versions
+from . import model_files, versions
+from .model_files import ModelFilesError
 from .versions import Version
 
 VERDICT, CARD, PAGE = "verdict.json", "model_card.md", "model_card.html"
 DIGEST = "verdict_sha256"  # a tag of the evaluation's run
-NOT_THE_MODELS = (
-    "registered_model_meta"  # MLflow writes it beside a model's files when it loads them
-)
-
-
-class EvidenceError(PracticeError):
-    """A model's files cannot be had."""
 
 
 class Evidence(BaseModel, frozen=True, extra="forbid"):
@@ -42,36 +33,7 @@ class Evidence(BaseModel, frozen=True, extra="forbid"):
     model_digest: str
 
 
-def fetch(version: Version, folder: str) -> Path:
-    """Download a model's files into ``folder`` and return where they are.
-
-    Raises:
-        EvidenceError: they are not in the artifact store, or it does not answer.
-    """
-    try:
-        uri = f"models:/{version.model_id}"
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder))
-    except (MlflowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise EvidenceError(f"{version}: its files cannot be read: {reason}") from None
-
-
-def digest(files: Path) -> str:
-    """Return the SHA-256 over the names and bytes of all files in a folder."""
-    total = hashlib.sha256()
-    for path in sorted(files.rglob("*")):
-        name = path.relative_to(files).as_posix()
-        if path.is_file() and name != NOT_THE_MODELS:
-            total.update(f"{len(name.encode())} {name} {file_hash(path)}\n".encode())
-    return total.hexdigest()
-
-
-def size(files: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
-
-
-def read(run: Run, path: str) -> str:
+def read_artifact(run: Run, path: str) -> str:
     """Return the text of a run's artifact, by its own address: by the run's, MLflow asks thrice."""
     text: str = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
     return text
@@ -114,7 +76,7 @@ def latest_evaluation(client: MlflowClient, settings: Settings, version: Version
     return _newest(client, settings, "model-evaluation", f"tags.model_version = '{version}'")
 
 
-def examine(
+def check_evaluation(
     client: MlflowClient, settings: Settings, version: Version
 ) -> tuple[Evidence | None, list[str]]:
     """Return what an approval of a version can rest on, and every reason against it.
@@ -128,11 +90,11 @@ def examine(
         return None, [f"no finished evaluation; {again}"]
     where = f"the evaluation {run.info.run_id}"
     try:
-        text = read(run, VERDICT)
+        text = read_artifact(run, VERDICT)
         found = json.loads(text)
         with TemporaryDirectory() as folder:
-            files = digest(fetch(version, folder))
-    except EvidenceError as error:
+            files = model_files.digest(model_files.download(version, folder))
+    except ModelFilesError as error:
         return None, [str(error)]
     except (MlflowException, OSError, ValueError) as error:
         return None, [f"{where} holds no readable {VERDICT} ({type(error).__name__}); {again}"]
@@ -177,7 +139,7 @@ def _failed(found: Mapping[str, Any], where: str) -> Iterator[str]:
 def _stale(
     client: MlflowClient, settings: Settings, version: Version, found: Mapping[str, Any], again: str
 ) -> Iterator[str]:
-    champion = versions.holder(
+    champion = versions.find_by_alias(
         client, versions.production_name(settings.project.name), versions.CHAMPION
     )
     if found["champion"] != (champion and str(champion)):

@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from ..model import safe_loading
 from ..tracking.session import Session
-from . import approval, evidence, promotion, versions
+from . import approval, model_files, promotion, versions
 from .versions import Version
 
 
@@ -20,7 +20,7 @@ def load(session: Session, version: Version, files: Path) -> Pipeline:
         UnsafeModelError: loading it could run code that nobody approved.
     """
     return safe_loading.load(
-        files, session, lambda: is_approved(session, version, evidence.digest(files))
+        files, session, lambda: is_approved(session, version, model_files.digest(files))
     )
 
 
@@ -31,7 +31,7 @@ def is_approved(session: Session, version: Version, digest: str) -> bool:
     """
     client, settings = session.client, session.settings
     try:
-        source = promotion.origin(client, version)
+        source = promotion.find_source(client, version)
     except versions.RegistryError:  # it was deleted
         return False
-    return approval.covers(client, settings, source, digest, expired=source != version)
+    return approval.approves_files(client, settings, source, digest, expired=source != version)

@@ -62,8 +62,8 @@ class Statements:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What a card says; `collect` finds it. The mappings are shown line by line."""
+class CardFacts:
+    """What a card says; `collect_facts` finds it. The mappings are shown line by line."""
 
     name: str
     model: Mapping[str, str]
@@ -122,7 +122,7 @@ def read_statements(path: Path) -> Statements:
     return Statements(**{key: text or "" for key, text in (found or {}).items()})
 
 
-def collect(
+def collect_facts(
     client: MlflowClient,
     settings: Settings,
     version: Version,
@@ -130,7 +130,7 @@ def collect(
     verdict: Verdict,
     statements: Statements,
     evaluation_run_id: str,
-) -> Subject:
+) -> CardFacts:
     """Ask MLflow what it knows of a version; of a run that was deleted, it says "not found"."""
     training = experiments.find_run(client, version.run_id)
     tags, params = (training.data.tags, training.data.params) if training else ({}, {})
@@ -138,7 +138,7 @@ def collect(
     preparation_id = tags.get("upstream_run_id", manifest.run_id)
     preparation = experiments.find_run(client, preparation_id)
     gates = settings.evaluation.gates
-    return Subject(
+    return CardFacts(
         name=str(version),
         model={
             "Estimator": params.get("training.estimator", NOT_FOUND),
@@ -172,7 +172,7 @@ def collect(
     )
 
 
-def write_card(subject: Subject, plots: Mapping[str, bytes]) -> Card:
+def render_card(subject: CardFacts, plots: Mapping[str, bytes]) -> Card:
     """Write a card; ``plots`` are PNG images by name, logged as ``plots/<name>.png``."""
     verdict, name = subject.verdict, inline(subject.name)
     outcome = f"{verdict.outcome}, {len(verdict.failed)} of {len(verdict.gates)} gates failed"

@@ -14,7 +14,7 @@ from ..errors import PracticeError, listed
 from ..tracking import experiments, recording, utc_now
 from ..tracking.identity import Identity
 from ..tracking.session import Session
-from . import approval, evidence, versions
+from . import approval, evidence, model_files, versions
 from .evidence import Evidence
 from .versions import CHAMPION, PREVIOUS, Version
 
@@ -35,7 +35,7 @@ class PromotionError(PracticeError):
 
 
 @dataclass(frozen=True)
-class Promoted:
+class PromotionResult:
     """The version in production that is the champion, and where the promotion's run is shown.
 
     Without an address there was nothing to do: the version was the champion already.
@@ -47,11 +47,11 @@ class Promoted:
 
 
 @dataclass(frozen=True)
-class RolledBack:
+class RollbackResult:
     """The version in production that is the champion again, and the one that it replaces."""
 
     champion: Version | None
-    left: Version
+    replaced: Version
     address: str
 
 
@@ -66,17 +66,17 @@ class Event:
     result: str
 
 
-def check(
+def check_promotion(
     client: MlflowClient, settings: Settings, version: Version
 ) -> tuple[Evidence | None, list[str]]:
     """Return what a version rests on, and every reason against its promotion."""
     if version.name != settings.project.name:
         return None, [f"it is a version of {version.name}, not of {settings.project.name}"]
-    rests_on, reasons = evidence.examine(client, settings, version)
-    return rests_on, reasons + approval.objections(client, settings, version, rests_on)
+    rests_on, reasons = evidence.check_evaluation(client, settings, version)
+    return rests_on, reasons + approval.check_approval(client, settings, version, rests_on)
 
 
-def promote(session: Session, version: Version) -> Promoted:
+def promote(session: Session, version: Version) -> PromotionResult:
     """Copy a version to production and make it the champion; the former one stays ``previous``.
 
     Of promotions at the same time one wins, the others raise; see `_claim`. One that is
@@ -88,9 +88,9 @@ def promote(session: Session, version: Version) -> Promoted:
     client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
     if champion := find_champion_copy(client, settings, version):
-        return Promoted(champion, versions.holder(client, production, PREVIOUS), "")
-    replaced = versions.holder(client, production, CHAMPION)
-    rests_on, reasons = check(client, settings, version)
+        return PromotionResult(champion, versions.find_by_alias(client, production, PREVIOUS), "")
+    replaced = versions.find_by_alias(client, production, CHAMPION)
+    rests_on, reasons = check_promotion(client, settings, version)
     _require(version, reasons)
     assert rests_on is not None  # or there would be a reason
     with session.stage(
@@ -105,7 +105,7 @@ def promote(session: Session, version: Version) -> Promoted:
         recording.set_tags({"production_version": str(copy)})
         reasons = _lost(client, copy, replaced)
         # The approval may have been withdrawn since it was looked at.
-        reasons += approval.objections(client, settings, version, rests_on)
+        reasons += approval.check_approval(client, settings, version, rests_on)
         if time.monotonic() - started > LEASE_SECONDS - MARGIN_SECONDS:
             reasons.append("it took too long; promote again")
         if reasons:
@@ -114,10 +114,10 @@ def promote(session: Session, version: Version) -> Promoted:
         if replaced is not None:
             client.set_registered_model_alias(production, PREVIOUS, str(replaced.number))
         client.set_registered_model_alias(production, CHAMPION, str(copy.number))
-        return Promoted(copy, replaced, stage.address)
+        return PromotionResult(copy, replaced, stage.address)
 
 
-def rollback(session: Session, reason: str, failed: Version | None = None) -> RolledBack:
+def rollback(session: Session, reason: str, failed: Version | None = None) -> RollbackResult:
     """Make the version that was the champion before it again; the one left is tagged with why.
 
     A second rollback goes one further back. Who found out that a version is no good names it as
@@ -132,13 +132,13 @@ def rollback(session: Session, reason: str, failed: Version | None = None) -> Ro
         raise PromotionError("no reason is given; --reason says why")
     client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
-    left = versions.holder(client, production, CHAMPION)
+    left = versions.find_by_alias(client, production, CHAMPION)
     if left is None or (failed and left != failed):
         now = f"the champion is {left} by now, not {failed}" if left else "there is no champion"
         raise PromotionError(f"{production}: {now}; nothing was rolled back")
     if failed:
         _end_promotion(client, failed)
-    target = versions.holder(client, production, PREVIOUS)
+    target = versions.find_by_alias(client, production, PREVIOUS)
     if target == left:  # a rollback was interrupted
         target = _replaced_by(client, left)
     _require_return(client, settings, left, target, failed)
@@ -161,7 +161,7 @@ def rollback(session: Session, reason: str, failed: Version | None = None) -> Ro
         client.set_model_version_tag(
             production, str(left.number), ROLLED_BACK, f"{utc_now()}: {why}"
         )
-        return RolledBack(target, left, stage.address)
+        return RollbackResult(target, left, stage.address)
 
 
 def copy_version(
@@ -181,14 +181,14 @@ def copy_version(
     return versions.as_version(copied)
 
 
-def origin(client: MlflowClient, version: Version) -> Version:
+def find_source(client: MlflowClient, version: Version) -> Version:
     """Return the version that one in production is a copy of; any other is its own.
 
     Raises:
         RegistryError: it was deleted.
     """
     tags = client.get_model_version(version.name, str(version.number)).tags
-    return versions.parse(client, tags[SOURCE], "") if SOURCE in tags else version
+    return versions.resolve(client, tags[SOURCE], "") if SOURCE in tags else version
 
 
 def find_champion_copy(
@@ -196,14 +196,14 @@ def find_champion_copy(
 ) -> Version | None:
     """Return the champion if it is a copy of a version."""
     production = versions.production_name(settings.project.name)
-    champion = versions.holder(client, production, CHAMPION)
+    champion = versions.find_by_alias(client, production, CHAMPION)
     if champion is None:
         return None
     made = client.get_model_version(champion.name, str(champion.number))
     return champion if made.tags.get(SOURCE) == str(version) else None
 
 
-def explain(session: Session, version: Version) -> str:
+def describe_promotion(session: Session, version: Version) -> str:
     """Return in words what `promote` would do now.
 
     Raises:
@@ -213,22 +213,22 @@ def explain(session: Session, version: Version) -> str:
     production = versions.production_name(settings.project.name)
     if champion := find_champion_copy(client, settings, version):
         return f"{version} is the champion already, as {champion}; nothing would happen"
-    champion = versions.holder(client, production, CHAMPION)
-    _require(version, check(client, settings, version)[1])
+    champion = versions.find_by_alias(client, production, CHAMPION)
+    _require(version, check_promotion(client, settings, version)[1])
     former = f"; {champion} would become {PREVIOUS}" if champion else ""
     return f"{version} would be copied to {production} and become its {CHAMPION}{former}"
 
 
-def outcome(run: Run) -> str:
+def run_outcome(run: Run) -> str:
     """Return in words what came of a deployment, a rollback or a decision."""
     tags = run.data.tags
     return tags.get("outcome") or tags.get("failure_reason") or tags.get("reason", "")
 
 
-def require_unchanged(client: MlflowClient, champion: Version, files: Path) -> None:
+def require_promoted_files(client: MlflowClient, champion: Version, files: Path) -> None:
     """Raise `PromotionError` unless the files are those that were promoted."""
     tags = client.get_model_version(champion.name, str(champion.number)).tags
-    if tags.get(MODEL_DIGEST) != evidence.digest(files):
+    if tags.get(MODEL_DIGEST) != model_files.digest(files):
         raise PromotionError(f"{champion}: its files are not those that were promoted")
 
 
@@ -239,8 +239,8 @@ def history(client: MlflowClient, settings: Settings) -> list[Event]:
     champion, or was replaced as one.
     """
     production = versions.production_name(settings.project.name)
-    champion = versions.holder(client, production, CHAMPION)
-    copies = versions.every(client, production)
+    champion = versions.find_by_alias(client, production, CHAMPION)
+    copies = versions.list_versions(client, production)
     replaced = {made.tags.get(REPLACES, "") for made in copies}
     left = {f"{production}/{made.version}" for made in copies if ROLLED_BACK in made.tags}
     took_effect = {*replaced, *left, str(champion)} - {""}
@@ -261,7 +261,7 @@ def _require_return(
     failed: Version | None,
 ) -> None:
     """Raise `PromotionError` unless ``target`` may become the champion again."""
-    for made in versions.every(client, left.name):
+    for made in versions.list_versions(client, left.name):
         if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
             what = made.tags.get(SOURCE)
             raise PromotionError(f"the promotion of {what} is under way; roll back after it")
@@ -270,16 +270,16 @@ def _require_return(
             return
         raise PromotionError(f"{left} replaced no version that is still there; promote another")
     with suppress(versions.RegistryError):  # what it is a copy of was deleted
-        decision = approval.last(client, settings, origin(client, target))
+        decision = approval.latest_decision(client, settings, find_source(client, target))
         if decision and decision.decision == "rejected":
-            raise PromotionError(f"{target} was {decision.state()}; promote another version")
+            raise PromotionError(f"{target} was {decision.describe()}; promote another version")
 
 
 def _replaced_by(client: MlflowClient, version: Version) -> Version | None:
     """Return the version in whose place one was promoted, if it is still there."""
     tags = client.get_model_version(version.name, str(version.number)).tags
     with suppress(versions.RegistryError):
-        return versions.parse(client, tags[REPLACES], "") if tags.get(REPLACES) else None
+        return versions.resolve(client, tags[REPLACES], "") if tags.get(REPLACES) else None
     return None
 
 
@@ -307,11 +307,15 @@ def _lost(client: MlflowClient, copy: Version, replaced: Version | None) -> list
     A promotion that ended before the claims were read has moved the champion already, so the
     claims are read first, and the champion after them.
     """
-    lower = [made for made in versions.every(client, copy.name) if int(made.version) < copy.number]
+    lower = [
+        made
+        for made in versions.list_versions(client, copy.name)
+        if int(made.version) < copy.number
+    ]
     for made in lower:
         if PROMOTION in made.tags and _under_way(client, made.tags[PROMOTION]):
             return [f"the promotion of {made.tags.get(SOURCE)} came first; promote again after it"]
-    now = versions.holder(client, copy.name, CHAMPION)
+    now = versions.find_by_alias(client, copy.name, CHAMPION)
     if now != replaced:
         return [f"another promotion came first: the champion is {now} now, it was {replaced}"]
     return []
@@ -345,7 +349,7 @@ def _event(run: Run, took_effect: set[str]) -> Event:
 def _result(run: Run, took_effect: set[str]) -> str:
     tags = run.data.tags
     if tags["action"] != "promotion":
-        return outcome(run)
+        return run_outcome(run)
     copy = tags.get("production_version", "")
     if run.info.status == "RUNNING" and copy not in took_effect:
         return "under way"

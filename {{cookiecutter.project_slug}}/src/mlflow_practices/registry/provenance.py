@@ -44,7 +44,7 @@ def trace(session: Session, version: Version) -> list[Link]:
     upstream = training.data.tags.get("upstream_run_id", "") if training else ""
     preparation = experiments.find_run(client, upstream)
     manifest = _manifest(preparation)
-    judged = promotion.origin(client, version)  # of a copy in production, what it is a copy of
+    judged = promotion.find_source(client, version)  # of a copy in production, what it is a copy of
     return [
         _model(client, version),
         _stage("training", version.run_id, training),
@@ -195,8 +195,8 @@ def _evaluation(client: MlflowClient, settings: Settings, version: Version) -> L
 
 
 def _approval(client: MlflowClient, settings: Settings, version: Version) -> Link:
-    rests_on, _ = evidence.examine(client, settings, version)
-    objections = approval.objections(client, settings, version, rests_on)
+    rests_on, _ = evidence.check_evaluation(client, settings, version)
+    objections = approval.check_approval(client, settings, version, rests_on)
     tags = client.get_model_version(version.name, str(version.number)).tags
     facts = {key: value for key, value in tags.items() if key in ("approval", "approved_by")}
     if not objections:

@@ -1,21 +1,25 @@
-"""Registered model versions and the aliases that name them."""
+"""Registered model versions, the aliases that point to them, and how people name them."""
+
+from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models.model import ModelInfo
 
+from .. import privacy
 from ..errors import PracticeError
 from ..tracking import recording
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
-ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model, version or alias
+NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class RegistryError(PracticeError):
-    """A model version cannot be found; the message says what there is."""
+    """A model version cannot be found; the message lists the versions that exist."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Version:
     pipeline_id: str
 
     def __str__(self) -> str:
-        """Return ``NAME/NUMBER``, which is also what `parse` takes."""
+        """Return ``NAME/NUMBER``, which `resolve` understands."""
         return f"{self.name}/{self.number}"
 
     @property
@@ -40,15 +44,36 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """The address MLflow loads it from."""
+        """The address from which MLflow loads it."""
         return f"models:/{self}"
+
+
+@dataclass(frozen=True)
+class ModelReference:
+    """A registered model, and the alias or number of the version to use."""
+
+    name: str
+    alias_or_number: str
+
+    def __str__(self) -> str:
+        """Return ``NAME@ALIAS`` or ``NAME/NUMBER``."""
+        return f"{self.name}{'/' if self.pinned else '@'}{self.alias_or_number}"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it always means the same version."""
+        return self.alias_or_number.isdigit()
+
+    def folder(self, copies: Path) -> Path:
+        """Return the folder of its local copies, within the folder of all copies."""
+        return copies / str(self).replace("/", "-")
 
 
 def production_name(project: str) -> str:
     """Return the registered model that promotion copies to.
 
-    It is one of its own, since a server's permissions are those of a registered model: an account
-    may then train without being able to promote.
+    A server grants permissions on a registered model. With a second one for production, an account
+    may train without being able to promote.
     """
     return f"{project}-production"
 
@@ -61,11 +86,11 @@ def register_challenger(
     The run's tag ``model_version`` names it.
     """
     create_model(client, name)
-    made = client.create_model_version(
+    created = client.create_model_version(
         name, model.model_uri, model.run_id, tags, model_id=model.model_id
     )
-    client.set_registered_model_alias(name, CHALLENGER, made.version)
-    version = as_version(made)
+    client.set_registered_model_alias(name, CHALLENGER, created.version)
+    version = as_version(created)
     recording.set_tags({"model_version": str(version)})
     return version
 
@@ -79,79 +104,98 @@ def create_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def holder(client: MlflowClient, name: str, alias: str) -> Version | None:
-    """Return the version that an alias points to, or None where there is no such alias."""
+def get_tags(client: MlflowClient, version: Version) -> dict[str, str]:
+    """Return the tags of a version as they are now."""
+    return dict(client.get_model_version(version.name, str(version.number)).tags)
+
+
+def find_by_alias(client: MlflowClient, name: str, alias: str) -> Version | None:
+    """Return the version that an alias points to, or None if there is no such alias."""
     number = _aliases(client, name).get(alias)
     return as_version(client.get_model_version(name, number)) if number else None
 
 
-def every(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """Return all versions of a registered model as MLflow has them, newest first."""
+def list_versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """Return all versions of a registered model as MLflow returns them, newest first."""
     found: list[ModelVersion] = []
     token: str | None = None
     while token is None or token:
         page = client.search_model_versions(f"name = '{name}'", page_token=token)
         found += page
         token = page.token or ""
-    return sorted(found, key=lambda made: int(made.version), reverse=True)
+    return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
-def aliases(client: MlflowClient, name: str) -> dict[int, list[str]]:
-    """Return the aliases of a registered model by the number of the version they point to."""
+def aliases_by_number(client: MlflowClient, name: str) -> dict[int, list[str]]:
+    """Return the aliases of a registered model, grouped by version number."""
     by_number: dict[int, list[str]] = {}
     for alias, number in sorted(_aliases(client, name).items()):
         by_number.setdefault(int(number), []).append(alias)
     return by_number
 
 
-def find(client: MlflowClient, name: str, which: str = CHALLENGER) -> Version:
+def find(client: MlflowClient, name: str, alias_or_number: str = CHALLENGER) -> Version:
     """Return a version by its number or alias.
 
     Raises:
         RegistryError: there is no such version.
     """
     try:
-        by_number = re.fullmatch(r"\d+", which)
-        return as_version(
-            client.get_model_version(name, which)
-            if by_number
-            else client.get_model_version_by_alias(name, which)
-        )
+        if re.fullmatch(r"\d+", alias_or_number):
+            return as_version(client.get_model_version(name, alias_or_number))
+        return as_version(client.get_model_version_by_alias(name, alias_or_number))
     except MlflowException as error:
-        if error.error_code not in (*ABSENT, "PERMISSION_DENIED"):  # which is also said of no model
+        # A server with accounts answers PERMISSION_DENIED for a model that does not exist, too.
+        if error.error_code not in (*NOT_FOUND_CODES, "PERMISSION_DENIED"):
             raise
-    known = [made.version for made in reversed(every(client, name))]
+    known = [found.version for found in reversed(list_versions(client, name))]
     listing = f"it has the versions {', '.join(map(str, known))}" if known else "it has none yet"
-    raise RegistryError(f"the model {name} has no version {which!r}; {listing}")
+    raise RegistryError(f"the model {name} has no version {alias_or_number!r}; {listing}")
 
 
-def parse(client: MlflowClient, text: str, project: str) -> Version:
+def resolve(client: MlflowClient, text: str, project: str) -> Version:
     """Return the version that ``NAME``, ``NAME@ALIAS`` or ``NAME/VERSION`` means.
 
-    Without an alias or number it is the challenger; without a name, of ``project``.
+    Without an alias or number it is the challenger; without a name, the model is ``project``.
 
     Raises:
         RegistryError: there is no such version.
     """
-    name, _, which = text.replace("@", "/").partition("/")
-    return find(client, name or project, which or CHALLENGER)
+    name, _, alias_or_number = text.replace("@", "/").partition("/")
+    return find(client, name or project, alias_or_number or CHALLENGER)
+
+
+def parse_reference(text: str, project: str) -> ModelReference:
+    """Return what ``models:/NAME@ALIAS`` or ``models:/NAME/NUMBER`` means.
+
+    An empty text means the champion in production.
+
+    Raises:
+        RegistryError: the text has another form.
+    """
+    name = text.removeprefix("models:/") or production_name(project)
+    name, _, alias_or_number = name.replace("@", "/").partition("/")
+    if not re.fullmatch(r"[^/@:]+", name) or not re.fullmatch(r"[\w-]*", alias_or_number):
+        raise RegistryError(
+            f"{privacy.redact_text(text)}: a model is named as models:/NAME@ALIAS or "
+            "models:/NAME/VERSION"
+        )
+    return ModelReference(name, alias_or_number or CHAMPION)
 
 
 def as_version(found: ModelVersion) -> Version:
-    """Return what this project needs to know of a version."""
-    model_id = str(found.source).rpartition("/")[2]  # models:/<model id>
-    tags = found.tags
+    """Return a version of MLflow as a `Version`."""
     return Version(
-        found.name,
-        int(found.version),
-        model_id,
-        found.run_id or "",
-        tags.get("data_version", ""),
-        tags.get("pipeline_id", ""),
+        name=found.name,
+        number=int(found.version),
+        model_id=str(found.source).rpartition("/")[2],  # the source is models:/<model id>
+        run_id=found.run_id or "",
+        data_version=found.tags.get("data_version", ""),
+        pipeline_id=found.tags.get("pipeline_id", ""),
     )
 
 
 def _aliases(client: MlflowClient, name: str) -> dict[str, str]:
-    # By a search: a server with accounts answers 403 to whoever asks for a model that is not there.
+    # By a search: a server with accounts answers 403 when a model does not exist.
     found = client.search_registered_models(f"name = '{name}'")
     return dict(found[0].aliases) if found else {}

@@ -25,9 +25,8 @@ from ..data import batches
 from ..data.tables import PARQUET
 from ..errors import PracticeError
 from ..model.input_schema import Columns, RefusalError, count_rows
-from ..registry import local_copies, versions
-from ..registry.references import Reference, parse_reference
-from ..registry.versions import Version
+from ..registry import local_models, versions
+from ..registry.versions import ModelReference, Version, parse_reference
 from ..tracking.session import Session
 from .served_model import ServedModel
 
@@ -100,7 +99,7 @@ def score(session: Session, source: Path, output: Path, model: str = "") -> Scor
             start = time.perf_counter()
             job = _Job(session, source, reference, folder)
             console.print(job.begins, markup=False, highlight=False, soft_wrap=True)
-            files = local_copies.obtain(session, job.version, folder / "model")
+            files = local_models.download(session, job.version, folder / "model")
             served = ServedModel(session, job.version, files)
             done = Scored(job.version, output, rejects)
             with _progress(console) as progress:
@@ -118,7 +117,9 @@ def score(session: Session, source: Path, output: Path, model: str = "") -> Scor
 class _Job:
     """One output under way: its parts and its journal, in a folder beside it."""
 
-    def __init__(self, session: Session, source: Path, reference: Reference, folder: Path) -> None:
+    def __init__(
+        self, session: Session, source: Path, reference: ModelReference, folder: Path
+    ) -> None:
         self._data, self._source, self._folder = session.settings.data, source, folder
         self._typed = source.suffix in PARQUET
         self._journal = folder / "journal.json"
@@ -136,7 +137,7 @@ class _Job:
             self.begins = f"going on after {done:,} rows, with {self.version}"
             return
         self._clear()
-        self.version = versions.find(session.client, reference.name, reference.which)
+        self.version = versions.find(session.client, reference.name, reference.alias_or_number)
         with batches.atomic_file(self._journal, folder) as file:
             file.write(json.dumps({**self._wanted, "version": asdict(self.version)}).encode())
         self.begins = f"starting with {self.version}"

@@ -15,7 +15,7 @@ from mlflow.models import Model
 
 from ..model import input_schema, safe_loading
 from ..model.input_schema import Columns, RefusalError, count_rows
-from ..registry import local_copies
+from ..registry import local_models
 from ..registry.versions import Version
 from ..tracking import utc
 from ..tracking.session import Session
@@ -42,7 +42,7 @@ class ServedModel:
         self.version = version
         self.input_schema = input_schema.of_model(saved)
         self._original = safe_loading.load(
-            files, session, lambda: local_copies.code_is_approved(files)
+            files, session, lambda: local_models.code_is_approved(files)
         )
         optimization = session.component("optimization")
         self._optimized = optimization.load(files, self._original) if optimization else None

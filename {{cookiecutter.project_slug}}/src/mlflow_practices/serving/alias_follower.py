@@ -12,9 +12,8 @@ from pathlib import Path
 from .. import privacy
 from ..deployment import canary
 from ..deployment.canary import Canary
-from ..registry import local_copies, versions
-from ..registry.references import Reference
-from ..registry.versions import Version
+from ..registry import local_models, versions
+from ..registry.versions import ModelReference, Version
 from ..scoring.served_model import ServedModel
 from ..tracking.session import Session
 from .settings import ServingSettings
@@ -45,7 +44,7 @@ class AliasFollower(threading.Thread):
     """
 
     def __init__(
-        self, session: Session, followed: Reference, switched: Callable[[ServedModel], None]
+        self, session: Session, followed: ModelReference, switched: Callable[[ServedModel], None]
     ) -> None:
         """Prepare it; ``switched`` is called in its thread after each switch."""
         super().__init__(name="alias-follower", daemon=True)
@@ -58,7 +57,7 @@ class AliasFollower(threading.Thread):
         self._copies = session.settings.path(self._settings.local_copy)
         self._folder = followed.folder(self._copies)
         production = versions.production_name(session.settings.project.name)
-        self._may_split = followed == Reference(production, versions.CHAMPION)
+        self._may_split = followed == ModelReference(production, versions.CHAMPION)
         self._canary: tuple[Canary, ServedModel] | None = None
         self._said: set[str] = set()
         self._ended = threading.Event()
@@ -85,7 +84,7 @@ class AliasFollower(threading.Thread):
         """Switch to the version that the alias names now, if it is another and can be loaded."""
         try:
             client = self._session.client
-            version = versions.find(client, self._reference.name, self._reference.which)
+            version = versions.find(client, self._reference.name, self._reference.alias_or_number)
             self.registry_problem = ""
         except versions.RegistryError as error:  # it answers: there is no such version
             self.registry_problem = str(error)
@@ -116,9 +115,9 @@ class AliasFollower(threading.Thread):
         if before and before.version == str(version) and time.monotonic() < before.again:
             return before
         try:
-            files = local_copies.obtain(self._session, version, folder)
+            files = local_models.download(self._session, version, folder)
             model = ServedModel(self._session, version, files)
-            local_copies.remember(version, folder)
+            local_models.mark_served(version, folder)
         except Exception as error:  # noqa: BLE001  a model can be wrong in any way
             return self._refuse(str(version), error)
         return model
@@ -143,7 +142,7 @@ class AliasFollower(threading.Thread):
             return
         self._canary, refused = None, None
         if said:
-            folder = Reference(self._reference.name, canary.CANARY).folder(self._copies)
+            folder = ModelReference(self._reference.name, canary.CANARY).folder(self._copies)
             found = self._load(said.version, folder, self.canary_refused)
             if isinstance(found, Refused):
                 refused = found
@@ -155,7 +154,7 @@ class AliasFollower(threading.Thread):
     def _serve_copy(self) -> None:
         """Serve what was served last, from its copy here."""
         try:
-            version, files = local_copies.last(self._folder)
+            version, files = local_models.last_served(self._folder)
             self._switch(ServedModel(self._session, version, files))
         except Exception as error:  # noqa: BLE001  as above; there may be none
             self._say(f"no copy can be served: {_one_line(error)}")

@@ -25,7 +25,7 @@ from mlflow.pyfunc import scoring_server
 
 from .. import privacy
 from ..model.input_schema import Columns, RefusalError, count_rows
-from ..registry.references import Reference
+from ..registry.versions import ModelReference
 from ..scoring import inference_log
 from ..scoring.served_model import ServedModel
 from ..tracking import utc, utc_now
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 class Application:
     """An ASGI application that serves one reference of the registry."""
 
-    def __init__(self, session: Session, reference: Reference) -> None:
+    def __init__(self, session: Session, reference: ModelReference) -> None:
         """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
         self._settings = session.settings.section(ServingSettings)
         self._log_folder = session.settings.path(self._settings.log.folder)

@@ -21,8 +21,8 @@ from uvicorn.supervisors import Multiprocess
 
 from ..config.project import load_project
 from ..errors import PracticeError
-from ..registry import local_copies, versions
-from ..registry.references import Reference, parse_reference
+from ..registry import local_models, versions
+from ..registry.versions import ModelReference, parse_reference
 from ..tracking import store
 from ..tracking.session import Session, open_session
 from . import cache
@@ -97,7 +97,7 @@ def _application(
     package: str,
     environment: str,
     overrides: Sequence[str],
-    served: Reference,
+    served: ModelReference,
     parent: int | None,
 ) -> object:
     """Make the application in the process that runs it: this one, or a worker of ``parent``."""
@@ -124,18 +124,18 @@ def _end_with(parent: int | None, drain_seconds: int) -> None:
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _require_model(session: Session, served: Reference, copies: Path) -> None:
+def _require_model(session: Session, served: ModelReference, copies: Path) -> None:
     """Raise `ServingError` where there is nothing to serve and waiting would not help."""
     try:
-        versions.find(session.client, served.name, served.which)
+        versions.find(session.client, served.name, served.alias_or_number)
         return
     except versions.RegistryError as error:
         raise ServingError(f"{error}; promote a version, or name another with --model") from None
     except store.STORE_ERRORS as error:
         problem = store.error_message(error) if isinstance(error, MlflowException) else str(error)
     try:
-        local_copies.last(served.folder(copies))
-    except local_copies.CopyError as error:
+        local_models.last_served(served.folder(copies))
+    except local_models.LocalModelError as error:
         raise ServingError(f"{served}: {problem}; and {error}") from None
 
 

@@ -16,7 +16,7 @@ from ...errors import PracticeError
 from ...model import safe_loading
 from ...model.signature import features
 from ...optimization import verification
-from ...registry import evidence, loading, versions
+from ...registry import loading, model_files, versions
 from ...tracking.session import Session
 from .server_under_test import MOST_CELLS, ServerUnderTest, as_table, fail
 
@@ -61,7 +61,7 @@ def predict(service: ServerUnderTest, folder: Path) -> ExpectedPredictions:
     try:
         client = service.session.client
         version = versions.find(client, named["name"], str(named["version"]))
-        files = evidence.fetch(version, str(folder))
+        files = model_files.download(version, str(folder))
         model = _load(service.session, version, files)
     except (PracticeError, MlflowException) as error:
         what = f"{named['name']}/{named['version']}, which {service.url} serves"

@@ -13,18 +13,18 @@ from . import markdown, versions
 from .versions import CHAMPION, Version
 
 
-class SummaryError(PracticeError):
+class ComparisonError(PracticeError):
     """The file with a champion's figures cannot be used; the message says what to do."""
 
 
-def champion(client: MlflowClient, settings: Settings) -> dict[str, Any] | None:
+def champion_figures(client: MlflowClient, settings: Settings) -> dict[str, Any] | None:
     """Return the champion's figures, which JSON can hold; None without a champion."""
     production = versions.production_name(settings.project.name)
-    found = versions.holder(client, production, CHAMPION)
+    found = versions.find_by_alias(client, production, CHAMPION)
     return _figures(client, found) if found else None
 
 
-def summarize(
+def compare_with_champion(
     client: MlflowClient, settings: Settings, version: Version, beside: Path | None = None
 ) -> str:
     """Return tables of a version's metrics beside the champion's, and of its gates.
@@ -33,13 +33,13 @@ def summarize(
         client: of the store that holds the version.
         settings: which name the champion.
         version: what is summarized.
-        beside: a file with what `champion` returned, in place of this store's champion.
+        beside: a file with what `champion_figures` returned, in place of this store's champion.
 
     Raises:
-        SummaryError: the file cannot be read.
+        ComparisonError: the file cannot be read.
     """
     ours = _figures(client, version)
-    theirs = _read(beside) if beside else champion(client, settings)
+    theirs = _read(beside) if beside else champion_figures(client, settings)
     heading = f"### {markdown.inline(ours['version'])}: {markdown.inline(ours['verdict'])}"
     known = theirs["metrics"] if theirs else {}
     rows = [
@@ -80,7 +80,7 @@ def _read(path: Path) -> dict[str, Any] | None:
             return {**found, "metrics": figures, "version": str(found["version"])}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         remedy = "write it with `summary --champion`"
-        raise SummaryError(f"{path}: no champion ({type(error).__name__}); {remedy}") from None
+        raise ComparisonError(f"{path}: no champion ({type(error).__name__}); {remedy}") from None
     return None
 
 

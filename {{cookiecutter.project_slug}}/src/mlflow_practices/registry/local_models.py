@@ -15,40 +15,40 @@ from ..errors import PracticeError
 from ..model import code
 from ..tracking import store
 from ..tracking.session import Session
-from . import evidence, loading, promotion, versions
+from . import loading, model_files, promotion, versions
 from .signing import SigningError
 from .versions import Version
 
-LAST = "last.json"  # which copy was served last, by its name
+LAST_SERVED = "last.json"  # which copy was served last, by its name
 MODEL = "model"  # in a copy, the model's folder
 RECORD = "served.json"  # beside a copy's files: what it is a copy of, and their digest
 APPROVED = "code_approved"  # in the record
 
 
-class CopyError(PracticeError):
+class LocalModelError(PracticeError):
     """A model's files are not those that were promoted, or not whole."""
 
 
-def obtain(session: Session, version: Version, folder: Path) -> Path:
+def download(session: Session, version: Version, folder: Path) -> Path:
     """Return the files of a version, downloaded into ``folder`` unless they are there.
 
     Raises:
-        CopyError: they are not the files that were promoted.
-        EvidenceError: they cannot be had.
+        LocalModelError: they are not the files that were promoted.
+        ModelFilesError: they cannot be had.
     """
     place = folder / _name(version)
-    with suppress(CopyError):
+    with suppress(LocalModelError):
         files = _checked(place)[1]
         _note_approval(session, version, place)
         return files
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         made = Path(temporary, "copy")
-        files = evidence.fetch(version, str(made / MODEL))
+        files = model_files.download(version, str(made / MODEL))
         registered = session.client.get_model_version(version.name, str(version.number))
-        tags, digest = registered.tags, evidence.digest(files)
+        tags, digest = registered.tags, model_files.digest(files)
         if tags.get(promotion.MODEL_DIGEST, digest) != digest:
-            raise CopyError(f"{version}: its files are not those that were promoted")
+            raise LocalModelError(f"{version}: its files are not those that were promoted")
         record = {**asdict(version), "digest": digest}
         (made / RECORD).write_text(json.dumps(record), encoding="utf-8")
         if place.exists():  # one that is not whole
@@ -61,36 +61,36 @@ def obtain(session: Session, version: Version, folder: Path) -> Path:
 
 
 def code_is_approved(files: Path) -> bool:
-    """Return whether the code in a copy that `obtain` or `last` returned was approved then."""
+    """Return whether the code in a copy that `download` or `last_served` returned was approved then."""
     record = json.loads((files.parent / RECORD).read_text(encoding="utf-8"))
     return bool(record.get(APPROVED))
 
 
-def remember(version: Version, folder: Path) -> None:
+def mark_served(version: Version, folder: Path) -> None:
     """Note that a version is served now; of older copies only the one before it stays."""
-    before = _last(folder)
-    _replace(folder / LAST, json.dumps([_name(version), *before[:1]]))
+    before = _served_names(folder)
+    _replace(folder / LAST_SERVED, json.dumps([_name(version), *before[:1]]))
     keep = {_name(version), *before[:1]}
     for copy in folder.iterdir():
         if copy.is_dir() and not copy.name.startswith(".") and copy.name not in keep:
             shutil.rmtree(copy, ignore_errors=True)
 
 
-def last(folder: Path) -> tuple[Version, Path]:
+def last_served(folder: Path) -> tuple[Version, Path]:
     """Return the version that was served last and its files.
 
     Raises:
-        CopyError: there is none, or it is not whole.
+        LocalModelError: there is none, or it is not whole.
     """
-    names = _last(folder)
+    names = _served_names(folder)
     if not names:
-        raise CopyError(f"{folder}: holds no copy of a model that was served")
+        raise LocalModelError(f"{folder}: holds no copy of a model that was served")
     return _checked(folder / names[0])
 
 
-def _last(folder: Path) -> list[str]:
+def _served_names(folder: Path) -> list[str]:
     try:
-        found: list[str] = json.loads((folder / LAST).read_text(encoding="utf-8"))
+        found: list[str] = json.loads((folder / LAST_SERVED).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         del error
         return []
@@ -104,9 +104,9 @@ def _checked(place: Path) -> tuple[Version, Path]:
         record.pop(APPROVED, None)
         version = versions.Version(**record)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CopyError(f"{place}: no readable {RECORD} ({type(error).__name__})") from None
-    if evidence.digest(place / MODEL) != digest:
-        raise CopyError(f"{place}: the copy is damaged")
+        raise LocalModelError(f"{place}: no readable {RECORD} ({type(error).__name__})") from None
+    if model_files.digest(place / MODEL) != digest:
+        raise LocalModelError(f"{place}: the copy is damaged")
     return version, place / MODEL
 
 

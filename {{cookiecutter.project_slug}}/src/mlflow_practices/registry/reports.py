@@ -14,15 +14,15 @@ from .versions import Version
 SHOWN = ("author", "evaluation_run_id", "gate.", "metric_", "verdict")  # tags, by how they start
 
 
-def rows(client: MlflowClient, project: str) -> list[list[str]]:
+def version_rows(client: MlflowClient, project: str) -> list[list[str]]:
     """Return a row for each version, production first and newest first.
 
     Its columns are the version, its aliases, when it was made (UTC), verdict, approval, and data.
     """
     found = []
     for name in (versions.production_name(project), project):
-        aliases = versions.aliases(client, name)
-        for made in versions.every(client, name):
+        aliases = versions.aliases_by_number(client, name)
+        for made in versions.list_versions(client, name):
             tags = made.tags
             copied = f"copy of {tags[promotion.SOURCE]}" if promotion.SOURCE in tags else ""
             found.append(
@@ -38,11 +38,11 @@ def rows(client: MlflowClient, project: str) -> list[list[str]]:
     return found
 
 
-def details(session: Session, version: Version) -> list[list[str]]:
+def version_details(session: Session, version: Version) -> list[list[str]]:
     """Return pairs of a heading and what is known of a version."""
     client, settings = session.client, session.settings
     made = client.get_model_version(version.name, str(version.number))
-    aliases = versions.aliases(client, version.name).get(version.number, [])
+    aliases = versions.aliases_by_number(client, version.name).get(version.number, [])
     pairs = {
         "version": str(version),
         "aliases": ", ".join(aliases),
@@ -52,16 +52,16 @@ def details(session: Session, version: Version) -> list[list[str]]:
         **{key: made.tags[key] for key in sorted(made.tags) if key.startswith(SHOWN)},
     }
     if version.name == settings.project.name:
-        decision = approval.last(client, settings, version)
-        pairs["decision"] = decision.state() if decision else "none yet"
+        decision = approval.latest_decision(client, settings, version)
+        pairs["decision"] = decision.describe() if decision else "none yet"
         try:
-            pairs["promotion"] = promotion.explain(session, version)
+            pairs["promotion"] = promotion.describe_promotion(session, version)
         except promotion.PromotionError as error:
             pairs["promotion"] = str(error)
     return [[key, value] for key, value in pairs.items()]
 
 
-def deployments(client: MlflowClient, settings: Settings) -> list[list[str]]:
+def deployment_rows(client: MlflowClient, settings: Settings) -> list[list[str]]:
     """Return a row for each deployment and rollback, newest first.
 
     Its columns are when (UTC), what, which version, who, seconds, and what came of it.
@@ -80,7 +80,7 @@ def deployments(client: MlflowClient, settings: Settings) -> list[list[str]]:
                 tags.get("model_version", ""),
                 tags.get("author", "").partition(" (")[0],
                 "" if running else f"{(end - info.start_time) / 1000:.0f}",
-                "under way" if running else promotion.outcome(run),
+                "under way" if running else promotion.run_outcome(run),
             ]
         )
     return found
