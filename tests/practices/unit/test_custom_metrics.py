@@ -12,9 +12,10 @@ import pytest
 from mlflow_practices.config.metrics import Metric
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.config.settings import load_settings
-from mlflow_practices.config.sources import SettingsError
+from mlflow_practices.config.validation_errors import SettingsError
 from mlflow_practices.evaluation import custom_metrics, gates, intervals
 from mlflow_practices.evaluation.metrics import Predictions, baseline, encode, predict
+from mlflow_practices.tracking.session import open_session
 from my_ml_project.project import PROJECT
 from sklearn.metrics import accuracy_score, log_loss
 
@@ -333,12 +334,12 @@ def test_most_resamples_must_define_it(undefined: int, of: str) -> None:
     [
         ("accuracy", ACCURACY["share_right"], "accuracy: a built-in metric has this name; rename"),
         ("rmse", ACCURACY["share_right"], "rmse: a built-in metric has this name; rename"),
-        ("cost in €", ACCURACY["share_right"], "'cost in €': names of metrics are lower-case"),
-        ("a.b", ACCURACY["share_right"], "'a.b': names of metrics are lower-case letters, digits"),
-        ("MCC", ACCURACY["share_right"], "'MCC': names of metrics are lower-case letters, digits"),
-        ("x" * 101, ACCURACY["share_right"], "names of metrics are lower-case letters"),
-        ("", ACCURACY["share_right"], "'': names of metrics are lower-case letters"),
-        ("password_f1", ACCURACY["share_right"], "password_f1: by its name it holds personal data"),
+        ("cost in €", ACCURACY["share_right"], "cost in €: a metric's name has lower-case"),
+        ("a.b", ACCURACY["share_right"], "a.b: a metric's name has lower-case letters, digits"),
+        ("MCC", ACCURACY["share_right"], "MCC: a metric's name has lower-case letters, digits"),
+        ("x" * 101, ACCURACY["share_right"], "a metric's name has lower-case letters"),
+        ("", ACCURACY["share_right"], ": a metric's name has lower-case letters"),
+        ("password_f1", ACCURACY["share_right"], "password_f1: the name says personal data"),
         ("own", accuracy_score, 'own: is no Metric; write Metric(function, "classification")'),
         ("own", Metric("accuracy", "classification"), "own: its function cannot be called"),  # type: ignore[arg-type]
         ("own", Metric(accuracy_score, "clustering"), "use classification or regression"),  # type: ignore[arg-type]
@@ -346,8 +347,9 @@ def test_most_resamples_must_define_it(undefined: int, of: str) -> None:
     ],
 )
 def test_what_cannot_be_one_is_refused(project: Path, name: str, metric: Any, words: str) -> None:
+    session = open_session(replace(PROJECT, metrics={name: metric}))
     with pytest.raises(SettingsError) as caught:
-        load_settings(replace(PROJECT, metrics={name: metric}))
+        session.stage("data-preparation")
     assert str(caught.value).startswith("metrics.py: ")
     assert words in str(caught.value)
 

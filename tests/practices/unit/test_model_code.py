@@ -22,7 +22,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text)
         monkeypatch.syspath_prepend(tmp_path)
-        return Project(name, tmp_path, read=print, clean=print, build=print)
+        return Project(name, tmp_path, read=print, clean=print, build=print, metrics={})
 
     return write
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from mlflow_practices.config.sections import Section
 from mlflow_practices.config.settings import Settings, load_settings
-from mlflow_practices.config.sources import SettingsError
+from mlflow_practices.config.validation_errors import SettingsError
 from mlflow_practices.serving.settings import ServingSettings
 from my_ml_project.project import PROJECT
 from pydantic import Field, model_validator
@@ -128,13 +128,13 @@ def test_mistakes_of_every_section_are_named_at_once(written: Path) -> None:
         load("report.rows=0", "serving.prot=1", "training.sed=1", "monitoring.x=1", "nothing=1")
     lines = str(caught.value).splitlines()
     assert [line.split(": ")[1] for line in lines] == [
-        "monitoring",
-        "nothing",
+        "training.sed",
         "serving.prot",
         "report.rows",
-        "training.sed",
+        "monitoring",
+        "nothing",
     ]
-    assert lines[0] == (
+    assert lines[3] == (
         "--set: monitoring: the component monitoring is not part of this project; "
         "take the section out"
     )
@@ -163,12 +163,13 @@ def named(name: str) -> type[Section]:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (named("training"), "Odd: there is a section training already"),
-        (named("serving"), "Odd: there is a section serving already"),
-        (named("monitoring"), "Odd: there is a section monitoring already"),
-        (named(""), "Odd: say what it is called"),
-        (named("My Section"), "Odd: say what it is called"),
-        (named("my__section"), "Odd: say what it is called"),
+        (named("training"), "Odd: the section name training is taken"),
+        (named("serving"), "Odd: the section name serving is taken"),
+        (named("monitoring"), "Odd: the section name monitoring is taken"),
+        (named("path"), "Odd: the section name path is taken"),  # of an attribute of `Settings`
+        (named(""), "Odd: give it a name"),
+        (named("My Section"), "Odd: give it a name"),
+        (named("my__section"), "Odd: give it a name"),
         (dict, "dict: is no class that is derived from Section"),
         (Mail(to="us"), "is no class that is derived from Section"),
     ],
@@ -176,5 +177,5 @@ def named(name: str) -> type[Section]:
 def test_what_is_no_section_is_refused(project: Path, kind: Any, words: str) -> None:
     with pytest.raises(SettingsError, match=f"^project.py: settings: .*{words}"):
         load(settings=(kind,))
-    with pytest.raises(SettingsError, match="there is a section report already"):
+    with pytest.raises(SettingsError, match="the section name report is taken"):
         load(settings=(ReportSettings, ReportSettings))

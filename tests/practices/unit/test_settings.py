@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from mlflow_practices.config import sources
 from mlflow_practices.config.settings import Settings, load_settings
+from mlflow_practices.config.validation_errors import SettingsError
 from my_ml_project.project import PROJECT
 
 import projects
@@ -93,7 +93,7 @@ def test_another_estimator_starts_without_parameters(project: Path) -> None:
     ],
 )
 def test_mistakes_are_explained(project: Path, override: str, words: list[str]) -> None:
-    with pytest.raises(sources.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load(overrides=[override])
     assert len(str(caught.value).splitlines()) == 1
     for word in words:
@@ -101,7 +101,7 @@ def test_mistakes_are_explained(project: Path, override: str, words: list[str]) 
 
 
 def test_every_mistake_is_named_at_once(project: Path) -> None:
-    with pytest.raises(sources.SettingsError) as caught:
+    with pytest.raises(SettingsError) as caught:
         load(overrides=["training.sed=7", "data.taget=x"])
     assert "training.sed" in str(caught.value)
     assert "data.taget" in str(caught.value)
@@ -112,7 +112,7 @@ def test_a_mistyped_variable_is_not_passed_over(
 ) -> None:
     monkeypatch.setenv(f"{projects.PREFIX}TRAINNG__SEED", "7")
     with pytest.raises(
-        sources.SettingsError, match=f"{projects.PREFIX}TRAINNG__SEED: trainng: unknown key"
+        SettingsError, match=f"{projects.PREFIX}TRAINNG__SEED: trainng: unknown key"
     ):
         load()
 
@@ -128,19 +128,19 @@ def test_a_mistyped_variable_is_not_passed_over(
 )
 def test_a_broken_file_is_named(project: Path, content: str, word: str) -> None:
     (project / "configs/base.yaml").write_text(content)
-    with pytest.raises(sources.SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
+    with pytest.raises(SettingsError, match=rf"configs/base.yaml: .*{word}|{word}"):
         load()
 
 
 def test_an_unknown_environment_lists_those_there_are(project: Path) -> None:
     with pytest.raises(
-        sources.SettingsError, match=r"staging.yaml: no such file .*environments here: local"
+        SettingsError, match=r"staging.yaml: no such file .*environments here: local"
     ):
         load("staging")
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(project: Path) -> None:
-    with pytest.raises(sources.SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+    with pytest.raises(SettingsError, match="MLFLOW_TRACKING_PASSWORD") as caught:
         load(overrides=["tracking.uri=https://me:hunter2@example.com"])
     assert "hunter2" not in str(caught.value)
 

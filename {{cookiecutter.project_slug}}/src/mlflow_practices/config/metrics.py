@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from .. import privacy
+from .validation_errors import SettingsError
+
 ProblemType = Literal["classification", "regression"]
 
 # By problem type and name, whether higher is better.
@@ -57,25 +60,30 @@ class Metric:
     higher_is_better: bool = True
 
 
-def mistakes(own: Mapping[str, Metric]) -> list[str]:
-    """Return what is wrong with a project's own metrics, a line each, with the remedy."""
-    found = []
-    for name, metric in own.items():
-        if not _NAME.fullmatch(str(name)):
-            found.append(
-                f"{name!r}: names of metrics are lower-case letters, digits and _, and begin with "
-                "a letter; rename it"
-            )
-        elif name in HIGHER_IS_BETTER:
-            found.append(f"{name}: a built-in metric has this name; rename yours")
-        elif not isinstance(metric, Metric):
-            found.append(f'{name}: is no Metric; write Metric(function, "classification")')
-        elif not callable(metric.function):
-            found.append(f"{name}: its function cannot be called; give its name without quotes")
-        elif metric.problem_type not in (kinds := get_args(ProblemType)):
-            found.append(
-                f"{name}: problem_type is {metric.problem_type!r}; use {' or '.join(kinds)}"
-            )
-        elif metric.needs_probabilities and metric.problem_type == "regression":
-            found.append(f"{name}: regression has no probabilities; leave out needs_probabilities")
-    return found
+def check_own_metrics(own: Mapping[str, Metric]) -> None:
+    """Check a project's own metrics.
+
+    Raises:
+        SettingsError: a name or a metric is wrong; one line each, with the remedy.
+    """
+    mistakes = [(name, _mistake(name, metric)) for name, metric in own.items()]
+    if lines := [f"metrics.py: {name}: {mistake}" for name, mistake in mistakes if mistake]:
+        raise SettingsError("\n".join(lines))
+
+
+def _mistake(name: str, metric: Metric) -> str | None:
+    if not _NAME.fullmatch(str(name)):
+        return "a metric's name has lower-case letters, digits and _, and begins with a letter"
+    if name in HIGHER_IS_BETTER:
+        return "a built-in metric has this name; rename yours"
+    if privacy.is_sensitive(name):
+        return "the name says personal data or a secret, which is never written; rename it"
+    if not isinstance(metric, Metric):
+        return 'is no Metric; write Metric(function, "classification")'
+    if not callable(metric.function):
+        return "its function cannot be called; give its name without quotes"
+    if metric.problem_type not in get_args(ProblemType):
+        return f"problem_type is {metric.problem_type!r}; use classification or regression"
+    if metric.needs_probabilities and metric.problem_type == "regression":
+        return "regression has no probabilities; leave out needs_probabilities"
+    return None

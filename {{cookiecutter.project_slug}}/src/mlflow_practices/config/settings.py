@@ -1,22 +1,30 @@
-"""Typed settings in layers: base.yaml, <env>.yaml, environment variables, ``--set``.
+"""The typed settings of a project, checked and merged from several sources.
 
-A later layer wins, key by key. Whatever is wrong is reported with the layer it came from.
+In the order of their strength: base.yaml, <env>.yaml, environment variables, ``--set``. A mistake
+is reported with the source that it came from.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PrivateAttr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core.core_schema import ValidationInfo
 
 from .. import components, privacy
-from ..errors import did_you_mean
-from . import metrics, sources
+from .metrics import METRICS
 from .project import Project
 from .sections import (
     Approval,
@@ -28,16 +36,16 @@ from .sections import (
     Tracking,
     Training,
 )
-from .sources import SettingsError
+from .sources import flatten, merge, read_sources, variable_prefix
+from .validation_errors import SettingsError, explain
 
-DEFAULT_ENVIRONMENT = "local"
 OwnSection = TypeVar("OwnSection", bound=Section)
 
 
 class Settings(BaseModel):
     """The effective configuration; make one with `load_settings`.
 
-    The sections of components, and those of the project's own, are had by `section`.
+    The sections of components and those of the project's own are returned by `section`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,11 +59,10 @@ class Settings(BaseModel):
     evaluation: Evaluation = Evaluation()
     approval: Approval = Approval()
 
-    _environment: str = PrivateAttr(DEFAULT_ENVIRONMENT)
+    _environment: str = PrivateAttr()
     _root: Path = PrivateAttr()
     _origins: dict[str, str] = PrivateAttr()
-    _sections: dict[str, Section] = PrivateAttr(default_factory=dict)
-    _overrides: tuple[str, ...] = PrivateAttr(())
+    _overrides: tuple[str, ...] = PrivateAttr()
 
     @model_validator(mode="after")
     def _target_can_be_learned(self) -> Self:
@@ -67,21 +74,24 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _gates_name_metrics(self, info: ValidationInfo) -> Self:
-        own = (info.context or {}).get("metrics", {})
-        known = (
-            *metrics.METRICS[self.problem_type],
-            *(name for name, metric in own.items() if metric.problem_type == self.problem_type),
-        )
-        gates = self.evaluation.gates
-        wrong = [(f"metrics.{name}", name, "", known) for name in gates.metrics.keys() - set(known)]
-        sums = tuple(name for name in known if name != "roc_auc")  # that one compares all rows
-        if gates.slices.metric is not None and gates.slices.metric not in sums:
-            wrong.append(("slices.metric", gates.slices.metric, "a slice of ", sums))
-        if wrong:
-            place, name, of, there = min(wrong)
+        known = list(METRICS[self.problem_type])
+        gates, slices = self.evaluation.gates.metrics, self.evaluation.gates.slices
+        if {*gates, slices.metric} - {*known, None}:  # else the project's module is not imported
+            assert isinstance(info.context, Project)
+            for name, metric in info.context.metrics.items():
+                if getattr(metric, "problem_type", None) == self.problem_type:
+                    known.append(name)
+        for name in sorted(gates):
+            if name not in known:
+                raise ValueError(
+                    f"evaluation.gates.metrics.{name}: {name} is no metric of "
+                    f"{self.problem_type}; there are {', '.join(known)}"
+                )
+        known_in_slices = [name for name in known if name != "roc_auc"]  # it compares all rows
+        if slices.metric is not None and slices.metric not in known_in_slices:
             raise ValueError(
-                f"evaluation.gates.{place}: {name} is no metric of {of}{self.problem_type}; "
-                f"there are {', '.join(there)}"
+                f"evaluation.gates.slices.metric: {slices.metric} is no metric of a slice of "
+                f"{self.problem_type}; there are {', '.join(known_in_slices)}"
             )
         return self
 
@@ -97,16 +107,16 @@ class Settings(BaseModel):
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """The texts of ``--set`` that it was made with."""
+        """The texts of ``--set`` that the settings were made with."""
         return self._overrides
 
     def section(self, kind: type[OwnSection]) -> OwnSection:
         """Return a section of a component or of the project's own, such as ``ServingSettings``.
 
         Raises:
-            SettingsError: no component here, nor the project, declares it.
+            SettingsError: neither a component nor the project declares it.
         """
-        found = self._sections.get(kind.section_name)
+        found = getattr(self, kind.section_name, None)
         if not isinstance(found, kind):
             raise SettingsError(
                 f"{kind.__name__}: no section of this project; name it in `settings` of project.py"
@@ -115,9 +125,7 @@ class Settings(BaseModel):
 
     def with_section(self, section: Section) -> Settings:
         """Return a copy in which a section is replaced."""
-        copy = self.model_copy()
-        copy._sections = {**self._sections, section.section_name: section}
-        return copy
+        return self.model_copy(update={section.section_name: section})
 
     def path(self, relative: Path) -> Path:
         """Return a path of the configuration as an absolute one."""
@@ -125,11 +133,10 @@ class Settings(BaseModel):
 
     def flat(self) -> dict[str, Any]:
         """Return every value under its dotted key, secrets masked."""
-        own = {key: section.model_dump(mode="json") for key, section in self._sections.items()}
-        return dict(sources.flatten(privacy.redact({**self.model_dump(mode="json"), **own})))
+        return dict(flatten(privacy.redact(self.model_dump(mode="json"))))
 
     def origin(self, key: str) -> str:
-        """Return the layer that the value of a dotted key came from."""
+        """Return the source of the value of a dotted key."""
         return self._origins.get(key, "default")
 
 
@@ -139,8 +146,8 @@ def load_settings(
     """Read and check the configuration.
 
     Args:
-        project: whose; its folder is the variable ``<PACKAGE>__ROOT``, where that is set, and
-            of a project that is installed without its ``configs/`` the current folder.
+        project: its folder is taken from the variable ``<PACKAGE>__ROOT``, if that is set. For
+            a project that is installed without its ``configs/`` it is the current folder.
         environment: names ``configs/<environment>.yaml``; by default the variable
             ``<PACKAGE>__ENV``, else ``local``.
         overrides: texts of one or more ``dotted.key=value``, the values in YAML.
@@ -148,80 +155,45 @@ def load_settings(
     Raises:
         SettingsError: something is wrong with a file, a variable, an override or an own metric.
     """
-    if wrong := metrics.mistakes(project.metrics):
-        raise SettingsError("\n".join(f"metrics.py: {line}" for line in wrong))
-    prefix = sources.variable_prefix(project.package)
-    around = project.root if (project.root / "configs").is_dir() else Path.cwd()
-    root = Path(os.environ.get(f"{prefix}ROOT") or around).absolute()
-    environment = environment or os.environ.get(f"{prefix}ENV") or DEFAULT_ENVIRONMENT
-    layers = [
-        sources.read_file(root, "base"),
-        sources.read_file(root, environment),
-        *sources.read_variables(prefix),
-        *sources.read_overrides(overrides),
-    ]
-    sources.forget_parameters_of_other_estimators(layers)
-    origins = sources.origins(layers)
-    values = sources.merge(layers)
-    kinds = _sections(project)
-    mistakes = _take_out_unknown(values, [*Settings.model_fields, *kinds], origins)
-    made = {}
-    for key, kind in kinds.items():
-        try:
-            made[key] = kind.model_validate(values.pop(key, {}))
-        except ValidationError as error:
-            mistakes.append(sources.explain(error, kind, origins, key))
+    prefix = variable_prefix(project.package)
+    default_root = project.root if (project.root / "configs").is_dir() else Path.cwd()
+    root = Path(os.environ.get(f"{prefix}ROOT") or default_root).absolute()
+    environment = environment or os.environ.get(f"{prefix}ENV") or "local"
+    values, origins = merge(read_sources(root, environment, prefix, overrides))
+    sections = _sections(project)
+    model = _model(sections)
+    empty: dict[str, Any] = {kind.section_name: {} for kind in sections}
     try:
-        settings = Settings.model_validate(values, context={"metrics": project.metrics})
+        settings = model.model_validate({**empty, **values}, context=project)
     except ValidationError as error:
-        mistakes.append(sources.explain(error, Settings, origins))
-    if mistakes:
-        raise SettingsError("\n".join(mistakes))
-    settings._environment, settings._root, settings._origins = environment, root, origins
-    settings._sections, settings._overrides = made, tuple(overrides)
+        raise SettingsError(explain(error, model, origins)) from None
+    settings._environment, settings._root = environment, root
+    settings._origins, settings._overrides = origins, tuple(overrides)
     privacy.configure(settings.privacy.fields, settings.privacy.keep)
-    for name in filter(privacy.is_sensitive, project.metrics):
-        raise SettingsError(
-            f"metrics.py: {name}: by its name it holds personal data or a secret, which is never "
-            "written; rename it"
-        )
     return settings
 
 
-def _sections(project: Project) -> dict[str, type[Section]]:
-    """Return the sections beside the core's own, those of components and of the project, by name."""
-    kinds = {
-        kind.section_name: kind
-        for module in components.modules("settings")
-        for kind in module.SECTIONS
-    }
-    for kind in project.settings:
+def _sections(project: Project) -> tuple[type[Section], ...]:
+    """Return the sections beside those of the core: the components' and the project's own."""
+    kinds = [kind for module in components.modules("settings") for kind in module.SECTIONS]
+    for given in project.settings:
+        kind = project.find("settings", given) if isinstance(given, str) else given
         place = f"project.py: settings: {getattr(kind, '__name__', kind)}"
         if not (isinstance(kind, type) and issubclass(kind, Section)):
             raise SettingsError(f"{place}: is no class that is derived from Section")
         name = kind.section_name
         if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
             raise SettingsError(
-                f'{place}: say what it is called, in small letters: section_name: ClassVar[str] = "..."'
+                f'{place}: give it a name in small letters: section_name: ClassVar[str] = "..."'
             )
-        if name in {*kinds, *Settings.model_fields, *components.SECTIONS}:
-            raise SettingsError(f"{place}: there is a section {name} already; call it otherwise")
-        kinds[name] = kind
-    return kinds
+        taken = {each.section_name for each in kinds} | components.SECTIONS.keys()
+        if name in taken or hasattr(Settings, name) or name in Settings.model_fields:
+            raise SettingsError(f"{place}: the section name {name} is taken; choose another")
+        kinds.append(kind)
+    return tuple(kinds)
 
 
-def _take_out_unknown(
-    values: dict[str, Any], known: Sequence[str], origins: Mapping[str, str]
-) -> list[str]:
-    """Take the sections that nobody declares out of ``values``, and return a mistake for each."""
-    mistakes = []
-    for key in sorted(values.keys() - set(known)):
-        place = sources.place([key], origins)
-        if component := components.SECTIONS.get(key):
-            reason = f"the component {component} is not part of this project; take the section out"
-        else:
-            guess = did_you_mean(key, known)
-            reason = f"unknown key; allowed: {', '.join(known)}{guess}"
-        mistakes.append(f"{place}: {key}: {reason}")
-        del values[key]
-    return mistakes
+@functools.cache
+def _model(sections: tuple[type[Section], ...]) -> type[Settings]:
+    fields: dict[str, Any] = {kind.section_name: kind for kind in sections}
+    return create_model("Settings", __base__=Settings, **fields)

@@ -71,6 +71,7 @@ class Session:
         """Open the run of a stage in the experiment of its phase; see `experiments.stage_run`."""
         from . import experiments
 
+        self.project.check_hooks()  # before the stage does any work
         return experiments.stage_run(
             self.client,
             self.settings,
