@@ -60,7 +60,7 @@ class Metric:
     higher_is_better: bool = True
 
 
-def check_own_metrics(own: Mapping[str, Metric]) -> None:
+def check_custom_metrics(own: Mapping[str, Metric]) -> None:
     """Check a project's own metrics.
 
     Raises:

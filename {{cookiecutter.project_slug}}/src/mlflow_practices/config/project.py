@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..errors import PracticeError, did_you_mean
-from .metrics import Metric, check_own_metrics
+from .metrics import Metric, check_custom_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ class Project:
         for name in ("read", "clean", "build"):
             if not callable(getattr(self, name)):
                 raise ProjectError(f"project.py: {name}: is no function")
-        check_own_metrics(self.metrics)
+        check_custom_metrics(self.metrics)
 
 
 def load_project(package: str) -> Project:
