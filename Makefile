@@ -19,7 +19,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: rendering setup demo test lint format bench lock screenshot help
+.PHONY: rendering setup demo test lint format bench lock docs screenshot help
 
 setup: .venv/installed ## install all that the tests need, pinned, into .venv
 
@@ -80,6 +80,9 @@ lock: setup ## resolve afresh: the lock that the template ships, and the tools o
 	uv pip compile --quiet --universal --python-version 3.11 --upgrade --group dev --no-header \
 		--no-annotate --no-emit-index-url '$(RENDERED)/requirements-dev.txt' \
 		--output-file requirements-dev.txt; git diff --stat -- '*requirements*.txt'
+
+docs: setup ## write the outputs, trees and tables in README and docs again, from a live rendering
+	@$(IN_VENV) python docs/make.py
 
 screenshot: setup ## take the README's pictures of the MLflow UI anew
 	@$(IN_VENV) python docs/screenshot.py
