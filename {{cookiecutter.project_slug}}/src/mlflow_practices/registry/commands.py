@@ -114,7 +114,7 @@ def list_versions(session: Session) -> None:
 
 
 def show_version(session: Session, model: Model = "") -> None:
-    """Show a version: its verdict, decision, and what stands against its promotion."""
+    """Show a version: its verdict, decision, and what prevents its promotion."""
     from . import reports
 
     version = find_version(session, model)
