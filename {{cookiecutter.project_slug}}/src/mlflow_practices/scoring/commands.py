@@ -22,7 +22,7 @@ def score(
         bool, typer.Option("--fail-on-rejects", help="End with an error if a row was rejected.")
     ] = False,
 ) -> None:
-    """Predict every row of a file; the same command again goes on where it was ended."""
+    """Predict every row of a file; the same command continues where it was ended."""
     from . import batch
 
     done = batch.score(session, source, output, model)
