@@ -347,7 +347,7 @@ def test_champion_and_canary_of_two_commits_answer_each_as_its_own_code_says(
     for each in (history.old, history.new, history.old):
         files = local_models.download(session, each, tmp_path / "copies")
         model = ServedModel(session, each, files)
-        answers = model.predict(model.input_schema.read_table(rows)).tolist()
+        answers = model.predict(model.input_schema.read(rows)).tolist()
         assert answers == history.right[each.number]
         assert model.format in ("onnx", "arrays")
     assert not hasattr(sys.modules[f"{projects.PACKAGE}.features"], "Ratio")

@@ -17,8 +17,9 @@ from mlflow.types import ColSpec, Schema
 from mlflow_practices import privacy
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.model import input_schema
+from mlflow_practices.model.column_rules import Column
 from mlflow_practices.model.estimators import make_pipeline
-from mlflow_practices.model.input_schema import Column, InputSchema, RefusalError
+from mlflow_practices.model.input_schema import InputSchema, RefusalError
 from mlflow_practices.model.signature import features, signature
 from mlflow_practices.serving import protocol
 from my_ml_project.features import build
@@ -275,7 +276,7 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame, settings: 
     X = features(table.drop(columns=["customer", "price"]), "label")
     X["code"] = [f"code {number % 60}" for number in range(len(X))]  # too many to be categories
     pipeline = make_pipeline(build(X, settings), settings).fit(X, table["label"])
-    saved = Model(signature=signature(X, pipeline), metadata=input_schema.learn(X))
+    saved = Model(signature=signature(X, pipeline), metadata=input_schema.column_metadata(X))
     made = {column.name: column for column in input_schema.of_model(saved).columns}
     assert list(made) == list(X.columns)
     assert made["colour"].categories == frozenset({"red", "green", "blue"})
@@ -302,28 +303,28 @@ def test_personal_columns_are_protected_as_in_preparation(
     X, _ = privacy.protect(rows, policies)
     X = X.astype({"size": float})
     pipeline = make_pipeline(build(X, settings), settings).fit(X, ["a", "b", "a"])
-    metadata = input_schema.learn(X, policies)
+    metadata = input_schema.column_metadata(X, policies)
     wants = input_schema.of_model(Model(signature=signature(X, pipeline), metadata=metadata))
-    expected = plain(wants.read_table(X))  # what went through preparation stays
+    expected = plain(wants.read(X))  # what went through preparation stays
     assert expected["who"] == [*X["who"][:2], None]
-    assert plain(wants.read_table(rows)) == expected
+    assert plain(wants.read(rows)) == expected
     assert (
         plain(wants.read(rows.astype(object).where(rows.notna(), None).to_dict("list"))) == expected
     )
-    assert plain(wants.read_text(rows.astype("str"))) == expected
+    assert plain(wants.read(rows.astype("str"), typed=False)) == expected
     with pytest.raises(RefusalError) as refused:
         wants.read({"who": ["carol"], "name": ["Carol"], "size": [1]})
     assert "arol" not in str(refused.value)
     monkeypatch.delenv("PSEUDONYM_KEY")
     with pytest.raises(privacy.PrivacyError, match="PSEUDONYM_KEY is not set"):
-        wants.read_table(rows)
+        wants.read(rows)
 
 
 def test_personal_data_in_free_text_is_masked_as_in_preparation() -> None:
     found = ask("instances", [{**GOOD, "note": "write to ann@example.com"}])
     assert "ann" not in found["note"][0]
     table = pd.DataFrame([{**GOOD, "note": "write to ann@example.com"}])
-    assert plain(COLUMNS.read_table(table)) == plain(found)
+    assert plain(COLUMNS.read(table)) == plain(found)
 
 
 def test_a_model_without_named_columns_is_refused() -> None:

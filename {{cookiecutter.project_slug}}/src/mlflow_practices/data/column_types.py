@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?")
+from ..model.column_rules import ISO_DATE
+
 # What may stand together in a column of objects, and stays as it is.
 _ALIKE: tuple[tuple[type, ...], ...] = ((str,), (bytes,), (bool, np.bool_), (int, float, np.number))
 
@@ -59,7 +59,7 @@ def _of_objects(values: pd.Series) -> pd.Series | None:
 
 def _dates_in(values: pd.Series) -> pd.Series:
     present = values.dropna()
-    if len(present) and present.str.fullmatch(_ISO_DATE).all():
+    if len(present) and present.str.fullmatch(ISO_DATE).all():
         parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
         if parsed.notna().sum() == len(present):  # 2024-13-45 looks like a date and is none
             return parsed.dt.tz_localize(None)

@@ -41,5 +41,5 @@ def log_model(
             pip_requirements=reproducibility.model_requirements(libraries),
             code_paths=paths,
             skops_trusted_types=types,
-            metadata=input_schema.learn(pd.concat([X, unseen]), privacy.policies),
+            metadata=input_schema.column_metadata(pd.concat([X, unseen]), privacy.policies),
         )

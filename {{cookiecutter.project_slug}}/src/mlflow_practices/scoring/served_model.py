@@ -95,7 +95,7 @@ class ServedModel:
         try:
             rows = saved.load_input_example(str(files))
             if isinstance(rows, pd.DataFrame) and len(rows):
-                return self.input_schema.read_table(rows)
+                return self.input_schema.read(rows)
         except (RefusalError, OSError, ValueError) as error:
             del error  # redaction may have changed a category
         return self.input_schema.example_row()

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from ..model.input_schema import LARGEST, Column
+from ..model.column_rules import LARGEST, Column
 from ..registry import markdown
 from ..scoring.served_model import ServedModel
 from . import protocol
@@ -60,7 +60,7 @@ def docs_page(model: ServedModel | None) -> str:
         parts.append("No model is loaded yet; see [/health](/health).")
     else:
         rows = [
-            [column.name, column.wanted(), "yes" if column.nullable else "no"]
+            [column.name, column.requirement, "yes" if column.nullable else "no"]
             for column in model.input_schema.columns
         ]
         example = orjson.dumps({"dataframe_records": model.records()[:1]}).decode()

@@ -39,9 +39,9 @@ def parse_request(body: bytes, content_type: str, schema: InputSchema) -> Column
     if kind == JSON:
         columns = _from_json(body, schema)
     elif kind == CSV:
-        columns = schema.read_text(_read_csv(body, schema))
+        columns = schema.read(_read_csv(body, schema), typed=False)
     elif kind == PARQUET:
-        columns = schema.read_table(_read_parquet(body, schema))
+        columns = schema.read(_read_parquet(body, schema))
     else:
         raise RefusalError("content_type", f"Content-Type must be {JSON}, {CSV} or {PARQUET}", 415)
     if not count_rows(columns):

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 
 from ...config.settings import Settings
-from ...model.input_schema import Column, InputSchema, Kind
+from ...model.column_rules import Column, Kind
+from ...model.input_schema import InputSchema
 from ...serving.protocol import CSV, JSON, PARQUET
 from ...tracking.session import Session
 
