@@ -17,16 +17,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from http_servers import Answer, Request, http_server
 
 OWNER, REPOSITORY = "acme", "my-ml-project"
 LONGEST = 600  # seconds of a step, whatever it may take on GitHub
@@ -318,30 +318,15 @@ class GitHub:
     @contextmanager
     def serve(self) -> Iterator[GitHub]:
         """Answer at an address of its own meanwhile, as https://api.github.com would."""
-        world = self
 
-        class Answers(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, body = world.answer(self.path, self.headers.get("Authorization", ""))
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json; charset=utf-8")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        def respond(request: Request) -> Answer:
+            status, body = self.answer(request.path, request.headers.get("Authorization", ""))
+            kind = {"content-type": "application/json; charset=utf-8"}
+            return Answer(status, json.dumps(body).encode(), kind)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            self.api = f"http://127.0.0.1:{server.server_port}"
-            try:
-                yield self
-            finally:
-                server.shutdown()
-                thread.join()
+        with http_server(respond) as address:
+            self.api = address
+            yield self
 
     def answer(self, path: str, authorization: str) -> tuple[int, Any]:
         """Return what the API answers to a GET: the review history of a run, and nothing else."""

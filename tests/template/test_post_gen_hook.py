@@ -14,11 +14,9 @@ import sys
 import threading
 import time
 import tomllib
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +26,7 @@ import pytest
 import yaml
 from cookiecutter.utils import create_env_with_context
 
+from http_servers import Answer, Request, http_server, send
 from renderings import TEMPLATE, Bake, Render
 
 PHASES = [
@@ -481,51 +480,15 @@ def test_an_address_that_cannot_be_read_is_not_shown(
     assert "hunter2" not in "\n".join(outcome.lines)
 
 
-@contextmanager
-def http_server(respond: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Serve with ``respond`` on a free port of this machine."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            respond(self)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_address[1]}"
-        httpd.shutdown()
-
-
-def reply(handler: BaseHTTPRequestHandler, code: int, body: bytes, **headers: str) -> None:
-    handler.send_response(code)
-    for name, value in headers.items():
-        handler.send_header(name, value)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
 @pytest.fixture
 def guarded(server: str) -> Iterator[str]:
-    """Yield the MLflow server behind a door that asks for an account or a token."""
+    """Yield a proxy before the MLflow server that asks for an account or a token."""
     basic = "Basic " + base64.b64encode(b"user:hunter2").decode()
 
-    def guard(handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-        if handler.headers.get("Authorization") not in (basic, "Bearer t0ken"):
-            reply(handler, 401, b"You are not authenticated.")
-            return
-        request = urllib.request.Request(f"{server}{handler.path}", body or None)
-        request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                reply(handler, response.status, response.read())
-        except urllib.error.HTTPError as error:
-            reply(handler, error.code, error.read())
+    def guard(request: Request) -> Answer:
+        if request.headers.get("Authorization") not in (basic, "Bearer t0ken"):
+            return Answer(401, b"You are not authenticated.")
+        return send(server, request)
 
     with http_server(guard) as address:
         yield address
@@ -610,7 +573,7 @@ def test_rest_with_something_that_is_not_mlflow(
     body: bytes,
     reason: str,
 ) -> None:
-    with http_server(lambda handler: reply(handler, code, body)) as address:
+    with http_server(lambda _: Answer(code, body)) as address:
         given = {"create_experiments": True, "tracking_uri": address}
         line = run_hook(project, bare_python, {"PATH": nowhere}, **given).line("Experiments")
     assert f"skipped: {reason}" in line
@@ -621,18 +584,16 @@ def test_rest_gives_its_credentials_to_no_other_host(
 ) -> None:
     seen: list[str | None] = []
 
-    def elsewhere(handler: BaseHTTPRequestHandler) -> None:
-        seen.append(handler.headers.get("Authorization"))
-        reply(handler, 200, b"{}")
+    def elsewhere(request: Request) -> Answer:
+        seen.append(request.headers.get("Authorization"))
+        return Answer(200, b"{}")
 
-    with http_server(elsewhere) as other:
-
-        def redirect(handler: BaseHTTPRequestHandler) -> None:
-            reply(handler, 302, b"", Location=f"{other}/")
-
-        with http_server(redirect) as address:
-            given = {"create_experiments": True, "tracking_uri": address}
-            run_hook(project, bare_python, {"PATH": nowhere, **ACCOUNT}, **given)
+    with (
+        http_server(elsewhere) as other,
+        http_server(lambda _: Answer(302, headers={"location": f"{other}/"})) as address,
+    ):
+        given = {"create_experiments": True, "tracking_uri": address}
+        run_hook(project, bare_python, {"PATH": nowhere, **ACCOUNT}, **given)
     assert seen
     assert set(seen) == {None}
 
@@ -643,9 +604,9 @@ def test_a_server_behind_a_proxy_is_reached_through_it(
     """No direct connection may be asked for: this host can only be known to the proxy."""
     asked: list[str] = []
 
-    def forward(handler: BaseHTTPRequestHandler) -> None:
-        asked.append(handler.path)
-        reply(handler, 200, b"{}")
+    def forward(request: Request) -> Answer:
+        asked.append(request.path)
+        return Answer(200, b"{}")
 
     with http_server(forward) as proxy:
         environment = {"PATH": nowhere, "http_proxy": proxy, "no_proxy": ""}

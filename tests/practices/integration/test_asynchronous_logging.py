@@ -4,13 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,6 +15,7 @@ from mlflow_practices.tracking import asynchronous_logging, experiments, recordi
 from mlflow_practices.tracking.session import Session
 
 import projects
+from http_servers import Answer, Request, http_server, send
 from servers import Served, Server
 
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
@@ -30,45 +27,18 @@ def unreliable(server: Server, times: int, status: int | None) -> Iterator[str]:
 
     It closes the connection instead, or answers with a status; the server has written by then.
     """
-    upstream = urlsplit(server.address).netloc
     lost = Counter[bytes]()
 
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def respond(request: Request) -> Answer | None:
+        answer = send(server.address, request)
+        body = request.body
+        if request.path != LOG_BATCH or b'"tags"' in body or lost[body] >= times:
+            return answer
+        lost[body] += 1
+        return answer._replace(status=status) if status else None
 
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.close_connection = True
-            connection = HTTPConnection(upstream, timeout=30)
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            content, code = answer.read(), answer.status
-            connection.close()
-            if self.path == LOG_BATCH and b'"tags"' not in body and lost[body] < times:
-                lost[body] += 1
-                if status is None:
-                    return
-                code = status
-            self.send_response(code)
-            self.send_header("Content-Type", answer.headers["Content-Type"])
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    for each in ("GET", "POST", "PATCH"):
-        setattr(Proxy, f"do_{each}", Proxy.forward)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_port}"
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with http_server(respond) as address:
+        yield address
 
 
 @pytest.mark.parametrize("status", [None, 503], ids=["lost", "503"])

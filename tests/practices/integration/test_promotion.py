@@ -1,6 +1,5 @@
 """Promotions against a server: at the same time, and with the server killed in the middle."""
 
-import http.client
 import os
 import subprocess
 import sys
@@ -8,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
 
 import pytest
 from mlflow import MlflowClient
@@ -18,6 +15,7 @@ from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import model_evaluation
 
+from http_servers import Answer, Request, http_server, send
 from projects import PACKAGE, open_project
 from servers import Served, Server
 
@@ -86,54 +84,25 @@ def test_of_two_promotions_one_wins(session: Session, client: MlflowClient) -> N
 
 
 @contextmanager
-def killing(server: Server, path: str, method: str, after: bool) -> Iterator[str]:
-    """Yield the address of a proxy that kills the server at a request, before or after it."""
-    upstream = urlsplit(server.address).netloc
+def killing(server: Server, path: str, after: bool) -> Iterator[str]:
+    """Yield the address of a proxy that kills the server before or after a POST to ``path``."""
 
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def forward(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            fatal = self.path == path and self.command == method and self.matches(body)
-            if fatal and not after:
-                server.kill()
-            self.close_connection = True
-            try:
-                upstream_connection = http.client.HTTPConnection(upstream, timeout=30)
-                upstream_connection.request(self.command, self.path, body, dict(self.headers))
-                answer = upstream_connection.getresponse()
-                content = answer.read()
-            except OSError:
-                return
-            if fatal:
-                server.kill()
-                return
-            self.send_response(answer.status)
-            for name in ("Content-Type", "Location"):
-                if value := answer.headers.get(name):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def matches(self, body: bytes) -> bool:
-            return path != ALIAS or b'"champion"' in body
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    for each in ("GET", "POST", "PATCH", "PUT", "DELETE"):
-        setattr(Proxy, f"do_{each}", Proxy.forward)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever)
-        thread.start()
+    def respond(request: Request) -> Answer | None:
+        about_champion = path != ALIAS or b'"champion"' in request.body
+        fatal = request.method == "POST" and request.path == path and about_champion
+        if fatal and not after:
+            server.kill()
         try:
-            yield f"http://127.0.0.1:{proxy.server_port}"
-        finally:
-            proxy.shutdown()
-            thread.join()
+            answer = send(server.address, request)
+        except OSError:
+            return None
+        if fatal:
+            server.kill()
+            return None
+        return answer
+
+    with http_server(respond) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
@@ -154,7 +123,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     old = versions.find_by_alias(client, PRODUCTION, versions.CHAMPION)
     assert old is not None
     new = approved(session, client)
-    with killing(served.server, path, "POST", after) as address:
+    with killing(served.server, path, after) as address:
         done = subprocess.run(
             [
                 sys.executable,

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import mlflow
 import pytest
@@ -27,6 +23,7 @@ from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
 from my_ml_project.project import PROJECT
 
+from http_servers import Answer, Request, http_server, send
 from projects import ROOT, open_project
 from servers import Served
 
@@ -48,7 +45,6 @@ direction:
     becomes: high
 """
 LOCAL = "{data: {drop: [customer, price, seen]}, evaluation: {gates: {latency_ms: 100}}}"
-Reply = tuple[int, dict[str, str], bytes]
 
 
 @pytest.fixture(scope="module")
@@ -102,49 +98,17 @@ def check(session: Session, url: str, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def changing(address: str, change: Callable[[bytes, Reply], Reply]) -> Iterator[str]:
-    """Yield the address of a server that answers what ``change`` makes of a right server's answer.
+def changing(address: str, change: Callable[[bytes, Answer], Answer]) -> Iterator[str]:
+    """Yield the address of a proxy that answers what ``change`` makes of the server's answer.
 
-    It is given the body of the request and the answer.
+    ``change`` takes the body of the request and the answer.
     """
 
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # an answer in one packet, or the next one waits
-        right: http.client.HTTPConnection
+    def respond(request: Request) -> Answer:
+        return change(request.body, send(address, request))
 
-        def setup(self) -> None:
-            super().setup()
-            self.right = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            # A body that is too large is refused before its end.
-            with suppress(BrokenPipeError, ConnectionResetError):
-                self.right.request(self.command, self.path, body or None, dict(self.headers))
-            answer = self.right.getresponse()
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            status, headers, content = change(body, (answer.status, headers, answer.read()))
-            self.send_response(status)
-            for name, value in {**headers, "content-length": str(len(content))}.items():
-                if name not in ("connection", "date", "server"):
-                    self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_port}"
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with http_server(respond) as changed:
+        yield changed
 
 
 def test_a_right_server_passes_every_check(session: Session) -> None:
@@ -168,12 +132,12 @@ def test_a_server_that_answers_something_else_fails(
 ) -> None:
     """Its answers are exchanged, and nothing else is wrong with it."""
 
-    def exchange(_: bytes, reply: Reply) -> Reply:
-        status, headers, content = reply
+    def exchange(_: bytes, answer: Answer) -> Answer:
+        if b'"predictions"' not in answer.content or answer.status != 200:
+            return answer
         swap = {b'"high"': b'"low"', b'"low"': b'"high"'}
-        if b'"predictions"' in content and status == 200:
-            content = re.sub(rb'"high"|"low"', lambda word: swap[word[0]], content)
-        return status, headers, content
+        swapped = re.sub(rb'"high"|"low"', lambda word: swap[word[0]], answer.content)
+        return answer._replace(content=swapped)
 
     with changing(address, exchange) as url:
         found = check(session, url, tmp_path)
@@ -193,15 +157,15 @@ def test_a_server_that_breaks_its_contract_fails(
 ) -> None:
     """It dawdles, keeps ids for itself, and repeats what was wrong with a request."""
 
-    def spoil(body: bytes, reply: Reply) -> Reply:
-        status, headers, content = reply
-        headers.pop("x-request-id", None)
-        if len(body) < 1000 and status == 200:
+    def spoil(body: bytes, answer: Answer) -> Answer:
+        headers = {k: v for k, v in answer.headers.items() if k != "x-request-id"}
+        content = answer.content
+        if len(body) < 1000 and answer.status == 200:
             time.sleep(0.11)
-        if status == 400:
+        if answer.status == 400:
             said: dict[str, Any] = json.loads(content)
             content = json.dumps({**said, "message": f"{said['message']} {body!r}"}).encode()
-        return status, headers, content
+        return Answer(answer.status, content, headers)
 
     with changing(address, spoil) as url:
         found = check(session, url, tmp_path)
@@ -217,7 +181,7 @@ def test_a_server_that_breaks_its_contract_fails(
 
 
 def test_another_program_fails_every_check(session: Session, address: str, tmp_path: Path) -> None:
-    with changing(address, lambda *_: (404, {}, b"not here")) as url:
+    with changing(address, lambda *_: Answer(404, b"not here")) as url:
         found = check(session, url, tmp_path)
     assert len(found) > 30
     assert all(said.startswith(("failure: ", "error: ")) for said in found.values()), found

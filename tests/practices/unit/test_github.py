@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from mlflow_practices.tracking import github, identity
 from mlflow_practices.tracking.session import Session
 
 import projects
+from http_servers import Answer, Request, http_server
 
 TOKEN = "ghs_notforeyes"
 
@@ -49,28 +48,18 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
     """Return GitHub's API, as a step of a job in run 42 sees it."""
     world = GitHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            world.asked.append((self.path, self.headers.get("Authorization")))
-            status, content, location = world.answers[0]
-            if len(world.answers) > 1:
-                del world.answers[0]
-            self.send_response(status)
-            if location:
-                self.send_header("Location", location)
-            self.end_headers()
-            self.wfile.write(content)
+    def respond(request: Request) -> Answer:
+        world.asked.append((request.path, request.headers.get("Authorization")))
+        status, content, location = world.answers[0]
+        if len(world.answers) > 1:
+            del world.answers[0]
+        return Answer(status, content, {"location": location} if location else {})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
+    with http_server(respond) as address:
         variables = {
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTOR": "ann",
-            "GITHUB_API_URL": f"http://127.0.0.1:{server.server_port}",
+            "GITHUB_API_URL": address,
             "GITHUB_REPOSITORY": "acme/churn",
             "GITHUB_RUN_ID": "42",
             "GITHUB_TOKEN": TOKEN,
@@ -79,8 +68,6 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)
         yield world
-        server.shutdown()
-        thread.join()
 
 
 def test_reviewers_are_who_approved_that_environment(api: GitHub) -> None:

@@ -3,9 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import mlflow
@@ -13,30 +11,21 @@ import pytest
 from mlflow_practices.tracking import identity
 from mlflow_practices.tracking.identity import Identity
 
+from http_servers import Answer, Request, http_server
+
 ANN = Identity(account="ann", email="ann@example.com", user="ann-laptop")
 
 
-class Answers(BaseHTTPRequestHandler):
-    """Answers with the status, and the body, that the path begins with: ``/200/<html>/...``."""
-
-    def do_GET(self) -> None:
-        _, status, body, *_ = self.path.split("/")
-        self.send_response(int(status))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
+def respond(request: Request) -> Answer:
+    """Answer with the status and the body that the path begins with: ``/200/<html>/...``."""
+    _, status, body, *_ = request.path.split("/")
+    return Answer(int(status), body.encode())
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with http_server(respond) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)
