@@ -1,18 +1,17 @@
 """What must not be written anywhere: secrets and personal data, by field name and by pattern.
 
-Names of fields are English words; the setting ``privacy.fields`` adds others. Patterns find what
-has a form of its own: they find no names of people or streets, and they miss phone numbers written
-in unusual ways. No completeness is claimed; a column that holds such values needs a policy.
+Field names are English words; the setting ``privacy.fields`` adds others. Patterns find text with a
+form of its own: not the names of people or streets, and not phone numbers in unusual forms. They
+cannot find everything, so a column with such values needs a policy.
 """
 
-from .names import REDACTED, configure, is_sensitive
-from .protection import KEY, KEY_LENGTH, Policy, PrivacyError, policies, protect, pseudonymise
+from .field_names import REDACTED, configure, is_sensitive
+from .protection import KEY, Policy, PrivacyError, policies, protect, pseudonymise
+from .redaction import redact, redact_table
 from .text import redact_text
-from .values import redact, redact_table
 
 __all__ = [
     "KEY",
-    "KEY_LENGTH",
     "REDACTED",
     "Policy",
     "PrivacyError",

@@ -1,4 +1,4 @@
-"""What becomes of the columns of a table that hold personal data."""
+"""What happens to the columns of a table that hold personal data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import PracticeError
-from .names import REDACTED, is_kept
-from .values import holds_cards, is_personal, mask_patterns, redact, redact_index, redact_labels
+from .field_names import REDACTED, is_kept
+from .redaction import holds_cards, is_personal, mask_patterns, redact, rewrite_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,9 +26,9 @@ class PrivacyError(PracticeError):
 
 
 def policies(table: pd.DataFrame, chosen: Mapping[str, Policy]) -> dict[str, Policy]:
-    """Return what becomes of columns: as chosen, else "drop" if they look personal.
+    """Return the policy of each column: the chosen one, else "drop" if it looks personal.
 
-    A column looks personal by its name or as it holds credit card numbers. "keep" is left out.
+    A column looks personal by its name, or if it holds credit card numbers. "keep" is left out.
 
     Raises:
         PrivacyError: a chosen column is not in the table.
@@ -39,7 +39,7 @@ def policies(table: pd.DataFrame, chosen: Mapping[str, Policy]) -> dict[str, Pol
             raise PrivacyError(
                 f"privacy.{policy}: no column {column!r} in the table; it has: {has}"
             )
-    personal = [str(name) for name, column in table.items() if is_personal(name, column)]
+    personal = [str(label) for label, column in table.items() if is_personal(label, column)]
     found: dict[str, Policy] = {**dict.fromkeys(personal, "drop"), **chosen}
     return {name: policy for name, policy in found.items() if policy != "keep"}
 
@@ -47,37 +47,34 @@ def policies(table: pd.DataFrame, chosen: Mapping[str, Policy]) -> dict[str, Pol
 def protect(table: pd.DataFrame, policies: Mapping[str, Policy]) -> tuple[pd.DataFrame, list[str]]:
     """Return a table that may be written, and notes on what was changed, without values.
 
-    Columns are dropped, masked or pseudonymised by policy; in other text, patterns are masked,
+    Columns are dropped, masked or pseudonymised by policy. In other text, patterns are masked,
     except in the columns that `configure` keeps. Missing values stay missing.
 
     Raises:
         PrivacyError: the key of pseudonyms is missing or too short.
     """
-    result, notes, stay = table.copy(deep=False), [], []
-    for position, (label, column) in enumerate(table.items()):
-        name, new = f"column {redact(str(label))!r}", column
+    notes = []
+
+    def change(label: Any, column: pd.Series) -> pd.Series | None:
+        name = f"column {redact(str(label))!r}"
         policy = policies.get(str(label), "keep")
         if policy == "drop":
             notes.append(f"{name} left out: {_reason(label, column)}")
-            continue
-        stay.append(position)
+            return None
         if policy == "mask":
-            new = column.astype(object).where(column.isna(), REDACTED).astype("str")
             notes.append(f"{name}: masked (privacy.mask)")
-        elif policy == "pseudonymise":
-            new = pseudonymise(column)
+            return column.astype(object).where(column.isna(), REDACTED).astype("str")
+        if policy == "pseudonymise":
             notes.append(f"{name}: pseudonymised (privacy.pseudonymise)")
-        elif not is_kept(str(label)):
-            new, rows = mask_patterns(column)
-            if rows:
-                counted = "1 row" if rows == 1 else f"{rows} rows"
-                notes.append(f"{name}: personal data masked in {counted}")
-        if new is not column:
-            result.isetitem(position, new)
-    result = result.iloc[:, stay]
-    result.index, result.columns = redact_index(result.index), redact_labels(result.columns)
-    result.attrs = redact(table.attrs)
-    return result, notes
+            return pseudonymise(column)
+        if is_kept(str(label)):
+            return column
+        masked, rows = mask_patterns(column)
+        if rows:
+            notes.append(f"{name}: personal data masked in {rows} row{'' if rows == 1 else 's'}")
+        return masked
+
+    return rewrite_table(table, change), notes
 
 
 def _reason(label: Any, column: pd.Series) -> str:
@@ -88,12 +85,12 @@ def _reason(label: Any, column: pd.Series) -> str:
 
 
 def pseudonymise(column: pd.Series) -> pd.Series:
-    """Return a column of text in which each value is replaced by a pseudonym of its own.
+    """Return a column of text in which each value is replaced by its pseudonym.
 
     It is an HMAC-SHA256 (NIST FIPS 198-1; ENISA, Pseudonymisation techniques and best practices,
-    2019), shortened to 128 bits. The same person has the same one in every run, table and column:
-    17, 17.0, "17" and " 17 " are alike, as are letters composed in different ways (Unicode NFC),
-    and the case of e-mail addresses. Who has the key can find out who is who.
+    2019), shortened to 128 bits. A person has the same one in every run, table and column: 17, 17.0,
+    "17" and " 17 " are equal, as are letters composed in different ways (Unicode NFC), and e-mail
+    addresses in upper and lower case. Whoever has the key can find out who is who.
 
     Raises:
         PrivacyError: ``PSEUDONYM_KEY`` is missing or too short.
@@ -103,11 +100,11 @@ def pseudonymise(column: pd.Series) -> pd.Series:
     key = os.environ.get(KEY, "").strip().encode()
     if len(key) < KEY_LENGTH:
         raise PrivacyError(
-            f"{KEY} is {'too short' if key else 'not set'}; make one with "
+            f"{KEY} is {'too short' if key else 'not set'}; create one with "
             '`python -c "import secrets; print(secrets.token_hex(32))"`, keep it in the secret '
             "store of the team, and set that environment variable"
         )
-    keyed = hmac.new(key, digestmod="sha256")  # a copy is faster than to begin anew
+    keyed = hmac.new(key, digestmod="sha256")  # a copy is faster than a new one
 
     def pseudonym(value: Any) -> str:
         code = keyed.copy()
@@ -120,7 +117,7 @@ def pseudonymise(column: pd.Series) -> pd.Series:
 
 
 def _identity(value: Any) -> str:
-    """Return the text that stands for a person, however the value was typed."""
+    """Return the same text for a person, however the value was written."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = unicodedata.normalize("NFC", str(value)).strip()

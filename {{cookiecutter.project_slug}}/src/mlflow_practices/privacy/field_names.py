@@ -9,7 +9,7 @@ from typing import Literal
 
 REDACTED = "[REDACTED]"
 
-# Names of fields, as lower-case words with a space between.
+# All of these match lower-case words with one space between.
 _SECRET = re.compile(
     r"\b(passw(or)?ds?|pwd|pass ?(phrase|code)s?|secrets?|credentials?|authori[sz]ation|jwt"
     r"|(api|access|private|signing|encryption|secret|account|pseudonym|ssh) ?keys?"
@@ -30,54 +30,52 @@ _HARMLESS = re.compile(
     r"^(count|has|is|max|min|n|number of) | (counts?|length|rate|type|verified)$"
     r"|\b(bos|cls|eos|image|mask|pad|per|sep|special|unk) token$"
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # ends where camelCase does too
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")  # also in camelCase
 
-_fields: re.Pattern[str] | None = None
-_keep: frozenset[str] = frozenset()
+# Set by `configure` for the whole process.
+_configured_fields: re.Pattern[str] | None = None
+_kept_names: frozenset[str] = frozenset()
 
 
 def configure(fields: Iterable[str] = (), keep: Iterable[str] = ()) -> None:
-    """Set, for this process, which other names are sensitive and which only look it.
+    """Set, for the whole process, which other names are sensitive and which are not.
 
     Args:
-        fields: names that are matched like the built-in ones: as whole words, in any case, with
-            any separator.
-        keep: exact names; also of the last part of a dotted key.
+        fields: names that are matched like the built-in ones: as whole words, in upper or lower
+            case, with any separator.
+        keep: exact names that are not sensitive; also the last part of a dotted key.
     """
-    global _fields, _keep
-    words = [words for field in fields if (words := _words(field))]
-    _fields = re.compile(rf"\b({'|'.join(words)})\b") if words else None
-    _keep = frozenset(keep)
+    global _configured_fields, _kept_names
+    words = list(filter(None, map(_words, fields)))
+    _configured_fields = re.compile(rf"\b({'|'.join(words)})\b") if words else None
+    _kept_names = frozenset(keep)
     kind_of.cache_clear()
 
 
 def is_sensitive(name: str) -> bool:
-    """Return whether a field of this name holds what must not be written."""
+    """Return whether a field of this name holds secrets or personal data."""
     return kind_of(name) != "ordinary"
+
+
+def is_kept(name: str) -> bool:
+    """Return whether the configuration says that this name is not sensitive."""
+    return name in _kept_names
 
 
 @functools.lru_cache(10_000)
 def kind_of(name: str) -> Literal["secret", "personal", "ordinary"]:
     """Return what a field of this name holds."""
     words = _words(name)
-    if name in _keep or name.rpartition(".")[2] in _keep:
+    if is_kept(name) or is_kept(name.rpartition(".")[2]):
         return "ordinary"
-    if _fields and _fields.search(words):
+    if _configured_fields and _configured_fields.search(words):
         return "personal"
     if _HARMLESS.search(words):
         return "ordinary"
-    return (
-        "secret" if _SECRET.search(words) else "personal" if _PERSONAL.search(words) else "ordinary"
-    )
+    if _SECRET.search(words):
+        return "secret"
+    return "personal" if _PERSONAL.search(words) else "ordinary"
 
 
 def _words(name: str) -> str:
     return " ".join(_WORD.findall(name)).lower()
-
-
-# Checks of what a pattern found: each returns the beginning that is to be masked.
-
-
-def is_kept(name: str) -> bool:
-    """Return whether the configuration says that this name only looks sensitive."""
-    return name in _keep
