@@ -60,9 +60,10 @@ demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, 
 test: setup ## run the tests; some of them: make test ARGS="-k hook"
 	@$(IN_VENV) python -m pytest -ra -n 2 --dist worksteal $(ARGS)
 
-lint: setup ## check format, lint, types and workflows; changes nothing
+lint: setup ## check format, lint, types, workflows and English; changes nothing
 	@$(IN_VENV) ruff format --config pyproject.toml --check .; ruff check --config pyproject.toml .; \
-	mypy; mypy --config-file tests/practices/mypy.ini; zizmor --quiet --offline .github; actionlint
+	mypy; mypy --config-file tests/practices/mypy.ini; zizmor --quiet --offline .github; actionlint; \
+	python docs/prose.py
 
 format: setup ## format the code and mend what lint can mend
 	@$(IN_VENV) ruff format --config pyproject.toml .; ruff check --config pyproject.toml --fix .

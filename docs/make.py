@@ -244,7 +244,8 @@ def outputs(project: Path) -> dict[str, str]:
         )
     finally:
         ask(project, "undeploy")
-    return {key: f"```\n{normalise(text.rstrip(), project)}\n```" for key, text in shown.items()}
+    blocks = {key: f"```\n{normalise(text.rstrip(), project)}\n```" for key, text in shown.items()}
+    return {**blocks, "snippets": common.run([sys.executable, "benchmarks/guide.py"], ROOT).strip()}
 
 
 def quote(word: str) -> str:
@@ -283,7 +284,7 @@ CHEAP: dict[str, Callable[[Path, str], str]] = {
     "guide": guide,
     "where": where,
 }
-LIVE = ("pipeline", "deployment")
+LIVE = ("pipeline", "deployment", "snippets")
 
 
 def main() -> int:
