@@ -172,9 +172,9 @@ def through_mlflow(root: Path, answers: Mapping[str, Any]) -> dict[str, str]:
     experiments, store = (
         import_module(f"mlflow_practices.tracking.{name}") for name in ("experiments", "store")
     )
-    uri = store.resolve_uri(answers["tracking_uri"], root)
     try:
-        return dict(experiments.create_experiments(answers["project_slug"], uri, version(answers)))
+        client = store.open_store(store.resolve_uri(answers["tracking_uri"], root))
+        return dict(experiments.create_experiments(client, answers["project_slug"]))
     except store.StoreError as error:
         raise StepSkipped(str(error)) from None
     except Exception as error:  # noqa: BLE001 - MLflow does not wrap the errors of its store

@@ -22,8 +22,8 @@ PRACTICES, PROJECT = "mlflow_practices", "my_ml_project"
 PARTS = {
     "store: open it, find the experiment": [
         ".tracking.store:open_store",
-        ".tracking.experiments:_experiment",
-        ".tracking.experiments:_close_abandoned",
+        ".tracking.experiments:get_experiment",
+        ".tracking.stages:_end_abandoned_runs",
     ],
     "store: runs, parameters, metrics, tags": [
         "mlflow:start_run",
@@ -39,7 +39,7 @@ PARTS = {
         ".registry.versions:register_challenger",
         ".tracking.documentation:document_model",
     ],
-    "git: the commit": [".tracking.reproducibility:code_version"],
+    "git: the commit": [".tracking.git:code_version"],
     "prepare: read": [".data.tables:read"],
     "prepare: check, split": [
         ".data.cleaning:protect_and_clean",

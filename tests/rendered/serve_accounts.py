@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 sys.path[:0] = ["src", str(Path(__file__).parents[1])]
-import mlflow
 from mlflow_practices import tracking
-from mlflow_practices.tracking import experiments
+from mlflow_practices.tracking import experiments, store
 
 import servers
 
@@ -25,8 +24,8 @@ with servers.mlflow_server(folder, accounts=True) as server:
     for name in RIGHTS:
         server.add_account(name)
     with server.administration() as rights:
-        client = mlflow.MlflowClient(server.address)
-        experiments.create_experiments(PROJECT, server.address, "0")
+        client = store.open_store(server.address)
+        experiments.create_experiments(client, PROJECT)
         client.create_registered_model(PROJECT)
         for name, right in RIGHTS.items():
             rights.grant_user_permission(name, "registered_model", PROJECT, right)

@@ -97,7 +97,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp(request.param)
     project = render_into(folder, hooks=True, problem_type=request.param, create_experiments=False)
     headings = apply_examples(project)
-    assert len(headings) == 14, headings
+    assert len(headings) == 13, headings
     table = pd.read_csv(project / "data/raw/penguins.csv")
     database = sqlite3.connect(project / "data/external/survey.db")
     pd.concat([table, table.head(3)]).to_sql("penguins", database, index=False)

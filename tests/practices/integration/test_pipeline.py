@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from mlflow_practices import tracking
 from mlflow_practices.data import DataError, versioning
 from mlflow_practices.registry import versions
-from mlflow_practices.tracking import experiments, identity, store
+from mlflow_practices.tracking import experiments, identity
 from mlflow_practices.tracking.session import Session
 from my_ml_project import data_preparation, model_evaluation, model_training, pipeline
 from my_ml_project.model_evaluation import Evaluated
@@ -168,19 +168,17 @@ def test_a_run_that_is_stopped_while_it_opens_does_not_stay_running(
 
 
 def test_every_phase_has_an_experiment_that_says_what_it_is(session: Session) -> None:
-    settings = session.settings
-    uri = store.resolve_uri(settings.tracking.uri, settings.root)
-    done = experiments.create_experiments("example", uri, "0", settings.root)
-    assert set(done.values()) == {"created"}
     client = session.client
+    done = experiments.create_experiments(client, "example", session.identity)
+    assert set(done.values()) == {"created"}
     first = client.get_experiment_by_name("example/model-training")
     assert first is not None
-    assert first.tags["author"] == str(identity.current(settings.root))
+    assert first.tags["author"] == str(identity.current(session.settings.root))
     client.set_experiment_tag(first.experiment_id, "mlflow.note.content", "rewritten by hand")
     gone = client.get_experiment_by_name("example/model-monitoring")
     assert gone is not None
     client.delete_experiment(gone.experiment_id)
-    states = experiments.create_experiments("example", uri, "0")
+    states = experiments.create_experiments(client, "example")
     assert states.pop("example/model-monitoring") == "deleted"
     assert set(states.values()) == {"exists"}
     assert {name.removeprefix("example/") for name in states} == set(tracking.PHASES) - {

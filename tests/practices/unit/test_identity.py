@@ -145,7 +145,7 @@ def test_tags_and_records_remember_who(who: Identity) -> None:
         # Accounts alone decide where both have one: two people may share a machine.
         (Identity(account="ben", email="ann@example.com", user="ann-laptop"), ""),
         (Identity(account="ANN"), ""),
-        (Identity(), "nothing is known"),
+        (Identity(), "no name of one can be compared"),
     ],
 )
 def test_same_person(other: Identity, same: str) -> None:
@@ -170,7 +170,11 @@ PUSHED = Identity(account="trainer", user="runner", github="Ann")
         (PUSHED, Identity(account="trainer", github="ben"), "both are the account trainer"),
         # Without accounts, a robot's machine tells nobody apart, and makes nobody the same.
         (Identity(user="runner", github="ann"), Identity(user="runner", github="ben"), ""),
-        (Identity(user="runner", github="ann"), Identity(user="laptop"), "nothing is known"),
+        (
+            Identity(user="runner", github="ann"),
+            Identity(user="laptop"),
+            "no name of one can be compared",
+        ),
     ],
 )
 def test_on_github_who_started_or_reviewed_a_workflow_is_the_person(

@@ -109,7 +109,7 @@ def test_a_function_that_is_no_command_is_refused(command_line: CommandLine) -> 
         def nothing() -> None:
             """Do nothing."""
 
-    with pytest.raises(TypeError, match="other: every command has env; call it otherwise"):
+    with pytest.raises(TypeError, match="other: every command has env; rename yours"):
 
         @command_line.command("other")
         def other(session: Session, env: str) -> None:

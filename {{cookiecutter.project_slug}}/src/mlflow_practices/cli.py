@@ -1,44 +1,41 @@
-"""The command line: the commands of every room that is there, and those of the project.
+"""The command line: the commands of every folder that has some, and those of the project.
 
 A command is a function that takes the `Session` and then its own arguments; its docstring is its
-help. Each imports what it needs by itself, so that ``--help`` answers at once.
+help. Each imports what it needs itself, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from . import components
 from .errors import PracticeError
 
-if TYPE_CHECKING:
-    from .tracking.session import Session
-
-Env = Annotated[
-    str | None, typer.Option("--env", help="The layer configs/<ENV>.yaml; local by default.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Override a value: training.seed=7. Repeatable.", metavar="KEY=VALUE"
-    ),
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Action = Callable[..., None]
 
 
-def _common(env: Env = None, set_: Set = None, debug: Debug = False) -> None:
-    """Stand for the options that every command takes."""
+def _common_options(
+    env: Annotated[
+        str | None, typer.Option(help="The settings of configs/<ENV>.yaml; local by default.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Override a value: training.seed=7. Repeatable.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Declare the options that every command has."""
 
 
 class CommandLine:
@@ -71,28 +68,22 @@ class CommandLine:
 
     @cached_property
     def app(self) -> typer.Typer:
-        """All commands: those of the rooms that are there, and those added until now."""
+        """All commands; a command of the project replaces that of the practices."""
         for module in components.modules("commands"):
             for name, help_text in getattr(module, "GROUPS", {}).items():
                 self._group(name).info.help = help_text
-            variables = getattr(module, "ENVIRONMENT", {})
             for name, action in module.COMMANDS.items():
-                if name not in self._names:  # the project's own goes before
-                    self.command(name, variables.get(name, {}))(action)
+                if name not in self._names:
+                    self.command(name)(action)
         return self._app
 
-    def command(
-        self, name: str, environment: Mapping[str, str] = MappingProxyType({})
-    ) -> Callable[[Action], Action]:
-        """Add a function as the command ``name``, or as ``group name`` in a group, new or there.
-
-        A project's own command replaces that of the practices with the same name. What
-        ``environment`` says is set, unless it is already, before anything else is imported.
+    def command(self, name: str) -> Callable[[Action], Action]:
+        """Add a function as the command ``name``, or as ``group name`` in a new or known group.
 
         Raises:
-            ValueError: the name has more than two words, or is that of another own command.
-            TypeError: the function does not take the session first, or has a parameter that is
-                called like an option of every command.
+            ValueError: the name has more than two words, or belongs to another own command.
+            TypeError: the function does not take the session first, or has a parameter with the
+                name of an option that every command has.
         """
         *group, leaf = name.split()
         if len(group) > 1 or name in self._names:
@@ -102,12 +93,17 @@ class CommandLine:
         self._names.add(name)
 
         def register(action: Action) -> Action:
-            def run(env: Env, set_: Set, debug: Debug, **arguments: Any) -> None:
-                for key, value in environment.items():
-                    os.environ.setdefault(key, value)
-                _readable(debug, lambda: action(self._open(env, set_ or []), **arguments))
+            def run(
+                env: str | None, overrides: list[str] | None, debug: bool, **arguments: Any
+            ) -> None:
+                with _readable_errors(debug):
+                    from .config.project import load_project
+                    from .tracking.session import open_session
 
-            parameters = _options(action)
+                    project = load_project(self._package)
+                    action(open_session(project, env, overrides or []), **arguments)
+
+            parameters = _parameters(action)
             run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
             run.__annotations__ = {each.name: each.annotation for each in parameters}
             (self._group(*group) if group else self._app).command(leaf, help=action.__doc__)(run)
@@ -121,34 +117,15 @@ class CommandLine:
             self._app.add_typer(self._groups[name], name=name)
         return self._groups[name]
 
-    def _open(self, environment: str | None, overrides: list[str]) -> Session:
-        from .config.project import load_project
-        from .tracking.session import open_session
 
-        return open_session(load_project(self._package), environment, overrides)
-
-
-def _options(action: Action) -> list[inspect.Parameter]:
-    """Return what a command takes beside the session: its own, and what every command does."""
-    given = list(inspect.signature(action, eval_str=True).parameters.values())
-    if not given:
-        raise TypeError(f"{action.__name__}: a command takes the session first")
-    own = given[1:]
-    common = inspect.signature(_common, eval_str=True).parameters
-    if taken := sorted(each.name for each in own if each.name in common):
-        raise TypeError(
-            f"{action.__name__}: every command has {', '.join(taken)}; call it otherwise"
-        )
-    return [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *common.values())]
-
-
-def _readable(debug: bool, action: Callable[[], None]) -> None:
-    """Run ``action``; an error becomes a readable line (or its traceback) and exit code 1."""
-    # Without this, SIGTERM would end the process with its run left RUNNING.
+@contextmanager
+def _readable_errors(debug: bool) -> Iterator[None]:
+    """Turn an error into a readable line (or its traceback) and exit code 1."""
+    # Without this, SIGTERM would end the process and leave its run RUNNING.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        action()
-    except (typer.Exit, typer.Abort, typer.BadParameter):  # a command says itself how it ended
+        yield
+    except (typer.Exit, typer.Abort, typer.BadParameter):  # the command chose how it ends
         raise
     except Exception as error:  # noqa: BLE001  a person reads it
         from . import privacy
@@ -156,13 +133,24 @@ def _readable(debug: bool, action: Callable[[], None]) -> None:
         if debug:
             typer.echo(privacy.redact_text(traceback.format_exc()), err=True)
             raise typer.Exit(1) from None
-        text = _in_words(error)
-        for line in privacy.redact_text(text).splitlines():
+        for line in privacy.redact_text(_message(error)).splitlines():
             typer.echo(line if line.startswith(" ") else f"error: {line}", err=True)
         raise typer.Exit(1) from None
 
 
-def _in_words(error: Exception) -> str:
+def _parameters(action: Action) -> list[inspect.Parameter]:
+    """Return the parameters of a command: those of its function after the session, and the common."""
+    given = list(inspect.signature(action, eval_str=True).parameters.values())
+    if not given:
+        raise TypeError(f"{action.__name__}: a command takes the session first")
+    own = given[1:]
+    common = inspect.signature(_common_options, eval_str=True).parameters
+    if taken := sorted(each.name for each in own if each.name in common):
+        raise TypeError(f"{action.__name__}: every command has {', '.join(taken)}; rename yours")
+    return [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *common.values())]
+
+
+def _message(error: Exception) -> str:
     if isinstance(error, PracticeError):
         return str(error)
     if "mlflow" in sys.modules:

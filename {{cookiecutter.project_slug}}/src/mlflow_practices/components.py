@@ -1,8 +1,8 @@
-"""The components: folders of the practices that a project may do without.
+"""The components: folders of the practices that a project may leave out.
 
-A component may hold ``commands.py`` (its part of the command line), ``settings.py`` (its sections of
-the configuration) and ``api.py`` (what stages call). No component is ever imported by an import
-statement of the core: it is looked up here by its name, and may be absent.
+A component may have ``commands.py`` (its commands), ``settings.py`` (its sections of the
+configuration) and ``api.py`` (what stages call). The core never imports a component: it asks here
+for the component's name, which may be absent.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from types import ModuleType
 
 PRACTICES = __name__.rpartition(".")[0]
 COMPONENTS = ("optimization", "serving", "deployment", "monitoring", "server")
-# Rooms in the order in which the command line lists their commands.
-ROOMS = ("data", "registry", "scoring", *COMPONENTS, "tracking")
+# Folders in the order in which the command line lists their commands.
+FOLDERS = ("data", "registry", "scoring", *COMPONENTS, "tracking")
 # The practices of the guide: where each is, and the smallest scope that has it.
 GUIDE = {
     "log_data_version": ("data.versioning", "training"),
@@ -36,25 +36,24 @@ GUIDE = {
     "monitor_model_serving": ("monitoring.endpoint", "full"),
     "send_alert": ("monitoring.alerts", "full"),
 }
-# Which component a section of the configuration belongs to, also where that is not installed.
+# The component of a section of the configuration, also where the component is absent.
 SECTIONS = {"serving": "serving", "deployment": "deployment", "monitoring": "monitoring"}
 
 
 def find(name: str) -> ModuleType | None:
-    """Return what a component offers to stages, or None where it is not part of the project."""
+    """Return what a component offers to stages, or None if it is not part of the project."""
     return _module(name, "api")
 
 
 def modules(name: str) -> Iterator[ModuleType]:
-    """Yield the module ``name`` of every room that has one: ``commands``, or ``settings``."""
-    rooms = COMPONENTS if name == "settings" else ROOMS
-    for room in rooms:
-        if module := _module(room, name):
+    """Yield the module ``name`` of every folder that has one: ``commands``, or ``settings``."""
+    for folder in COMPONENTS if name == "settings" else FOLDERS:
+        if module := _module(folder, name):
             yield module
 
 
-def _module(room: str, name: str) -> ModuleType | None:
-    """Return a module of a room; a folder in which only compiled files are left has none."""
-    if not (Path(__file__).parent / room / f"{name}.py").is_file():
+def _module(folder: str, name: str) -> ModuleType | None:
+    # Compiled files alone, which an update may leave, are no module.
+    if not (Path(__file__).parent / folder / f"{name}.py").is_file():
         return None
-    return import_module(f"{PRACTICES}.{room}.{name}")
+    return import_module(f"{PRACTICES}.{folder}.{name}")

@@ -19,8 +19,8 @@ DEV_LOCK = "requirements-dev.txt"
 def lock(root: Path, timeout: float = 300, *, upgrade: bool = False) -> None:
     """Resolve pyproject.toml with uv and rewrite both locks and both environment files.
 
-    The versions in the locks are kept, and only what is new is added; with ``upgrade`` the newest
-    that resolve take their place. Nothing is replaced unless everything resolved.
+    The versions in the locks are kept, and only new packages are added; with ``upgrade`` all get
+    the newest versions that resolve. Nothing is replaced unless everything resolved.
 
     Raises:
         RuntimeError: uv is missing, takes more than ``timeout`` seconds or finds no solution.
@@ -29,20 +29,19 @@ def lock(root: Path, timeout: float = 300, *, upgrade: bool = False) -> None:
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
         raise RuntimeError("uv is not installed: run `pip install uv`")
-    minimum = python_version(root)
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--python-version", minimum]
+    command = [uv, "pip", "compile", "--quiet", "--universal"]
+    command += ["--python-version", python_version(root)]
     command += ["--no-header", "--no-annotate", "--no-emit-index-url", "pyproject.toml"]
     command += ["--upgrade"] if upgrade else []
     new = {DEV_LOCK: f".{DEV_LOCK}.new", RUN_LOCK: f".{RUN_LOCK}.new"}
     try:
         for target, source in new.items():
             if (root / target).exists():
-                shutil.copy(root / target, root / source)  # what uv keeps to
+                shutil.copy(root / target, root / source)  # uv keeps these versions
         # The run lock is a subset of the development lock: what is tested is what runs.
         _run([*command, "--group", "dev", "--output-file", new[DEV_LOCK]], root, timeout)
-        _run(
-            [*command, "--constraint", new[DEV_LOCK], "--output-file", new[RUN_LOCK]], root, timeout
-        )
+        subset = ["--constraint", new[DEV_LOCK], "--output-file", new[RUN_LOCK]]
+        _run([*command, *subset], root, timeout)
         for target, source in new.items():
             os.replace(root / source, root / target)
     finally:
@@ -54,23 +53,15 @@ def lock(root: Path, timeout: float = 300, *, upgrade: bool = False) -> None:
 def write_environments(root: Path) -> None:
     """Write the pins of requirements.txt into conda.yaml and python_env.yaml.
 
-    The pins stand there one by one because MLflow names a cached environment after the file's
-    content: with ``-r requirements.txt`` a new pin would go unnoticed.
+    The files list every pin because MLflow names a cached environment after the file's content:
+    with ``-r requirements.txt`` MLflow would not notice a new pin.
     """
-    project, version = _project(root)["name"], python_version(root)
-    pins = read_pins(root / RUN_LOCK)
-    conda = [
-        "channels:",
-        "  - conda-forge",
-        "dependencies:",
-        f"  - python={version}",
-        "  - pip",
-        "  - pip:",
-    ]
-    conda += [f'      - "{pin}"' for pin in pins]
+    version, pins = python_version(root), read_pins(root / RUN_LOCK)
+    conda = [f'name: "{_project(root)["name"]}"', "channels:", "  - conda-forge", "dependencies:"]
+    conda += [f"  - python={version}", "  - pip", "  - pip:", *(f'      - "{pin}"' for pin in pins)]
     virtual = [f'python: "{version}"', "build_dependencies:", "  - pip", "dependencies:"]
     virtual += [f'  - "{pin}"' for pin in pins]
-    _replace(root / "conda.yaml", [f'name: "{project}"', *conda])
+    _replace(root / "conda.yaml", conda)
     _replace(root / "python_env.yaml", virtual)
 
 
@@ -80,20 +71,21 @@ def read_pins(path: Path) -> list[str]:
     return [line for line in lines if line and not line.startswith(("#", "-"))]
 
 
-def differences(root: Path) -> list[str]:
-    """Return what is installed otherwise here than requirements.txt has it, and the remedy."""
-    from packaging.requirements import Requirement  # installed, where there is something to compare
+def lock_differences(root: Path) -> list[str]:
+    """Return which installed packages differ from requirements.txt, and how."""
+    from packaging.requirements import Requirement  # installed where packages can be compared
 
-    wrong = []
+    different = []
     for pin in map(Requirement, read_pins(root / RUN_LOCK)):
         if pin.marker is None or pin.marker.evaluate():
             try:
-                found = metadata.version(pin.name)
+                installed = metadata.version(pin.name)
             except metadata.PackageNotFoundError:
-                found = "absent"
-            if found == "absent" or not pin.specifier.contains(found, prereleases=True):
-                wrong.append(f"{pin.name} is {found} here, pinned is {pin.specifier}")
-    return [f"{each}; run `make setup`" for each in wrong]
+                different.append(f"{pin.name} is not installed, pinned is {pin.specifier}")
+                continue
+            if not pin.specifier.contains(installed, prereleases=True):
+                different.append(f"{pin.name} is {installed} here, pinned is {pin.specifier}")
+    return different
 
 
 def python_version(root: Path) -> str:

@@ -1,4 +1,4 @@
-"""This machine: how much memory the process may still take, and which processes live."""
+"""This machine: how much memory the process may still use, and which processes are alive."""
 
 import os
 import sys
@@ -10,24 +10,24 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process may still take, or None where nothing tells.
+    """Return the bytes that this process may still use, or None if they are unknown.
 
-    The least of the process's own limit (``ulimit -v``), its container's, and what the machine has
-    free or can free.
+    This is the least of the process's own limit (``ulimit -v``), its container's, and what the
+    machine has free or can free.
     """
     return min(_limits(), default=None)
 
 
 def is_alive(process: int) -> bool:
-    """Return whether a process of this machine lives; on Windows, where asking ends it, True."""
-    if os.name != "posix":
+    """Return whether a process of this machine is alive; always True on Windows."""
+    if os.name != "posix":  # asking would end it
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
+        pass  # another user's
     return True
 
 
@@ -36,23 +36,25 @@ def _limits() -> Iterator[int]:
         return
     import resource
 
-    page = os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):
         soft, _ = resource.getrlimit(resource.RLIMIT_AS)
         if soft != resource.RLIM_INFINITY:
-            yield soft - int(Path("/proc/self/statm").read_text().split()[0]) * page
-    with suppress(OSError, ValueError):  # control groups, version 2; what is cached can be freed
-        limit, used = (int((CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
-        yield limit - used + _field(CGROUP / "memory.stat", "inactive_file")
-    with suppress(OSError, ValueError):  # version 1
-        old = CGROUP / "memory"
-        limit, used = (int((old / f"memory.{n}_in_bytes").read_text()) for n in ("limit", "usage"))
-        yield limit - used + _field(old / "memory.stat", "total_inactive_file")
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            yield soft - pages * os.sysconf("SC_PAGE_SIZE")
+    version_1 = CGROUP / "memory"
+    for folder, limit, used, cache in (
+        (CGROUP, "memory.max", "memory.current", "inactive_file"),
+        (version_1, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError):
+            left = int((folder / limit).read_text()) - int((folder / used).read_text())
+            yield left + _field(folder / "memory.stat", cache)  # the cache can be freed
     with suppress(OSError, ValueError):
         yield _field(Path("/proc/meminfo"), "MemAvailable:") * 1024
 
 
 def _field(path: Path, name: str) -> int:
-    return next(
-        int(line.split()[1]) for line in path.read_text().splitlines() if line.startswith(name)
-    )
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1])
+    raise ValueError(f"{path} has no {name}")

@@ -15,7 +15,7 @@ from .versioning import DataVersion, Manifest
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
-    from ..tracking.experiments import Stage
+    from ..tracking.stages import Stage
     from .source import RawTable
 
 

@@ -46,7 +46,8 @@ class Deployment:
         """
         session, version = self.session, self.candidate
         rests_on, reasons = promotion.check_promotion(session.client, session.settings, version)
-        reasons += environment.differences(session.settings.root)
+        different = environment.lock_differences(session.settings.root)
+        reasons += [f"{each}; run `make setup`" for each in different]
         if reasons or rests_on is None:
             raise PromotionError(listed(f"{version} cannot be deployed", reasons))
         return rests_on

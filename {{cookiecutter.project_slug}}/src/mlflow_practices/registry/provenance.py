@@ -15,7 +15,7 @@ from .. import environment
 from ..config.settings import Settings
 from ..data import versioning
 from ..data.versioning import Manifest
-from ..tracking import experiments, reproducibility
+from ..tracking import experiments, git
 from ..tracking.session import Session
 from . import approval, evidence, promotion
 from .versions import Version
@@ -120,7 +120,7 @@ def _code(root: Path, tags: Mapping[str, str]) -> Link:
     if tags.get("git_dirty") == "true":
         problem = "files differed from the commit; commit them and train again"
         return Link("code", "changed", facts, problem)
-    if not reproducibility.knows_commit(root, commit):
+    if not git.has_commit(root, commit):
         return Link("code", "missing", facts, "this repository has no such commit; fetch it")
     return Link("code", "ok", facts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -20,14 +21,14 @@ def serve(
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a model over HTTP as MLflow does, and follow its alias."""
+    # One row needs one thread; OpenMP reads this when scikit-learn is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from . import server
 
     given = {"host": host or None, "port": port, "workers": workers, "parent": parent}
     server.serve(session, model, {key: each for key, each in given.items() if each is not None})
 
 
-# One row wants one thread; OpenMP reads this when scikit-learn is imported.
-ENVIRONMENT = {"serve": {"OMP_NUM_THREADS": "1"}}
 COMMANDS = {
     "serve": serve,
 }

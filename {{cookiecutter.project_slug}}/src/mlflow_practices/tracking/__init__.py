@@ -1,11 +1,11 @@
-"""What is written to MLflow, and where: one experiment for each phase of the project.
+"""What is written to MLflow: one experiment for each phase of the project.
 
-Standard library only, so that the names are known before MLflow is installed.
+This file uses the standard library only, because the template reads it before MLflow is installed.
 """
 
 from datetime import UTC, datetime
 
-DOCUMENTED_AT = "documented_at"  # the tag that dates descriptions and tags
+DOCUMENTED_AT = "documented_at"  # the tag with the time of the last change of description and tags
 PHASES = {
     "data-preparation": "Raw file to typed, split and hashed tables with their manifest.",
     "hyperparameter-tuning": "The search for the estimator's parameters; one run a study.",

@@ -1,21 +1,19 @@
-"""The command line's part that looks after the store and the configuration."""
+"""The commands for the store and the configuration."""
 
 from __future__ import annotations
 
-from ..console import print_table
+from ..console import print_table, print_text
 from .session import Session
 
 
 def create_experiments(session: Session) -> None:
-    """Create the project's MLflow experiments where they do not exist."""
-    from .. import __version__
-    from . import experiments, store
+    """Create the project's MLflow experiments if they do not exist."""
+    from . import experiments
 
-    uri = store.resolve_uri(session.settings.tracking.uri, session.settings.root)
-    name, root = session.settings.project.name, session.settings.root
-    states = experiments.create_experiments(name, uri, __version__, root)
+    project = session.settings.project.name
+    states = experiments.create_experiments(session.client, project, session.identity)
     for name, state in states.items():
-        session.console.print(f"{state:<8} {name}", markup=False)
+        print_text(session, f"{state:<8} {name}")
 
 
 def ui(session: Session) -> None:
@@ -26,11 +24,9 @@ def ui(session: Session) -> None:
 
 
 def show_settings(session: Session) -> None:
-    """Print the effective values and the layer each came from, secrets masked."""
-    rows = [
-        [key, repr(value), session.settings.origin(key)]
-        for key, value in session.settings.flat().items()
-    ]
+    """Print the effective values and the source of each, secrets masked."""
+    settings = session.settings
+    rows = [[key, repr(value), settings.origin(key)] for key, value in settings.flat().items()]
     print_table(session, ["key", "value", "from"], rows)
 
 

@@ -1,4 +1,4 @@
-"""Experiments and model versions that say what they are; said again, nothing is written."""
+"""Descriptions and tags of experiments and model versions. Repeating a call writes nothing."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from .. import privacy
 from . import DOCUMENTED_AT, utc_now
 
 DESCRIPTION = "mlflow.note.content"  # of an experiment; the MLflow UI shows it as Markdown
-METRIC, GATE = "metric_", "gate."
+METRIC, GATE = "metric_", "gate."  # the beginnings of tags
 
 
 def document_experiment(
@@ -20,11 +20,20 @@ def document_experiment(
     artifact_location: str | None = None,
     overwrite: bool = True,
 ) -> str:
-    """Set an experiment's description and tags, creating it if need be; return its state.
+    """Set an experiment's description and tags; create it if it does not exist.
 
-    ``created``, ``exists``, or ``deleted``, and then it is left as it is. Without ``overwrite``
-    only what an existing one lacks is set: somebody may have rewritten the rest. The tag
-    ``documented_at`` is the time of the last change (UTC, ISO 8601).
+    The tag ``documented_at`` is the time of the last change (UTC, ISO 8601).
+
+    Args:
+        client: the store's.
+        name: of the experiment.
+        description: Markdown.
+        tags: more tags.
+        artifact_location: of a new experiment.
+        overwrite: False keeps what the experiment has, and sets only what is missing.
+
+    Returns:
+        ``created``, ``exists``, or ``deleted``: a deleted experiment does not change.
     """
     wanted = {**tags, DESCRIPTION: privacy.redact_text(description)}
     known = client.get_experiment_by_name(name)
@@ -34,19 +43,19 @@ def document_experiment(
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            known = client.get_experiment_by_name(name)  # another process was quicker
+            known = client.get_experiment_by_name(name)  # another process was faster
         else:
             return "created"
     if known is None or known.lifecycle_stage == "deleted":
         return "deleted"
-    changed = {
-        key: value
-        for key, value in wanted.items()
-        if key not in known.tags
-        or (overwrite and known.tags[key] != value and key != DOCUMENTED_AT)
-    }
-    for key, value in _dated(changed).items():
-        client.set_experiment_tag(known.experiment_id, key, value)
+    missing = {key: value for key, value in wanted.items() if key not in known.tags}
+    changed = {key: value for key, value in wanted.items() if known.tags.get(key) != value}
+    changed.pop(DOCUMENTED_AT, None)
+    to_set = {**missing, **changed} if overwrite else missing
+    if to_set:
+        # The time goes first: if the process ends here, the rest still differs next time.
+        for key, value in {DOCUMENTED_AT: utc_now(), **to_set}.items():
+            client.set_experiment_tag(known.experiment_id, key, value)
     return "exists"
 
 
@@ -59,29 +68,26 @@ def document_model(
     author: str,
     outcomes: Mapping[str, str] | None = None,
 ) -> None:
-    """Set a version's description, which the MLflow UI shows as Markdown, and its figures as tags.
+    """Set a version's description, which the MLflow UI shows as Markdown, and its tags.
 
-    The tags are ``metric_<name>`` for each metric, ``outcomes`` (those of other metrics and gates
-    are removed), ``author``, and ``documented_at``, the time of the last change (UTC, ISO 8601).
+    The tags are ``metric_<name>`` for each metric, the ``outcomes`` of the gates, ``author``, and
+    ``documented_at``, the time of the last change (UTC, ISO 8601). Tags of metrics and gates that
+    are not given are removed.
     """
     number, text = str(version), privacy.redact_text(description)
     known = client.get_model_version(name, number)
-    tags = {
-        "author": author,
-        **{f"{METRIC}{key}": f"{value:.6g}" for key, value in metrics.items()},
-        **{key: privacy.redact_text(text) for key, text in (outcomes or {}).items()},
-    }
+    tags = {"author": author}
+    tags |= {f"{METRIC}{key}": f"{value:.6g}" for key, value in metrics.items()}
+    tags |= {key: privacy.redact_text(outcome) for key, outcome in (outcomes or {}).items()}
     changed = {key: value for key, value in tags.items() if known.tags.get(key) != value}
-    stale = {key for key in known.tags if key.startswith((METRIC, GATE))} - tags.keys()
-    rewritten = (known.description or "") != text
-    for key, value in _dated(changed, also=bool(stale or rewritten)).items():
+    removed = {key for key in known.tags if key.startswith((METRIC, GATE))} - tags.keys()
+    same_text = (known.description or "") == text
+    if same_text and not changed and not removed:
+        return
+    client.set_model_version_tag(name, number, DOCUMENTED_AT, utc_now())  # first, as above
+    for key, value in changed.items():
         client.set_model_version_tag(name, number, key, value)
-    for key in stale:
+    for key in removed:
         client.delete_model_version_tag(name, number, key)
-    if rewritten:
+    if not same_text:
         client.update_model_version(name, number, text)
-
-
-def _dated(changed: Mapping[str, str], also: bool = False) -> dict[str, str]:
-    """Return the tags to set, the time first: if interrupted, the rest still differs next time."""
-    return {DOCUMENTED_AT: utc_now(), **changed} if changed or also else {}

@@ -1,14 +1,13 @@
-"""Who is at work: what the server authenticated, else what git and the machine say.
+"""The person at work: the account that the server authenticated, else what git and the machine say.
 
-Nothing here takes a name from an argument. An account was verified by the server. The e-mail
-address of git was verified by nobody, and the machine's account only by the machine. In GitHub
-Actions all three are a robot's, and the person is who started the workflow.
+No name comes from an argument. The server verifies its accounts and the machine its own, but nobody
+verifies the e-mail address of git. In GitHub Actions all three belong to a robot, and the person is
+the one who started the workflow.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,36 +21,37 @@ from mlflow.utils.rest_utils import http_request
 
 from .. import privacy
 from ..errors import PracticeError
-from . import github
+from . import git, github
 
 ENDPOINT = "/api/2.0/mlflow/users/current"
-TIMEOUT = 10  # seconds an attempt; `__init__.py` says how many there are
+TIMEOUT = 10  # seconds for each attempt; `__init__.py` sets how many there are
 
 
 class IdentityError(PracticeError):
-    """The server did not say which account is at work; the message says what to do."""
+    """The server did not return the account; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Identity:
     """A person, as far as is known."""
 
-    account: str | None = None  # that the MLflow server authenticated
-    email: str | None = None  # of git
+    account: str | None = None  # authenticated by the MLflow server
+    email: str | None = None  # configured in git
     user: str | None = None  # of this machine
-    github: str | None = None  # the login, in a workflow or of its reviewer
+    github: str | None = None  # the login of who started or reviewed the workflow
 
     @property
     def name(self) -> str:
-        """The strongest name, under which a key of this person is listed."""
+        """The strongest name; a public key of this person is listed under it."""
         return self.github or self.account or self.email or self.user or "unknown"
 
     def __str__(self) -> str:
-        """Return the name; of one that is only git's or GitHub's, what else is known beside it."""
+        """Return the name, with the machine account beside an address that nobody verified."""
         if self.github:
             return f"{self.github} (GitHub)"
-        beside = self.email and self.user and not self.account
-        return f"{self.name} (machine account {self.user})" if beside else self.name
+        if self.email and self.user and not self.account:
+            return f"{self.email} (machine account {self.user})"
+        return self.name
 
     def as_dict(self) -> dict[str, str]:
         """Return what is known, for a record."""
@@ -59,57 +59,63 @@ class Identity:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, str]) -> Identity:
-        """Return what `as_dict` gave; what is missing is unknown."""
+        """Return the identity that `as_dict` was called on."""
         return cls(**{field.name: values.get(field.name) for field in fields(cls)})
 
     def tags(self) -> dict[str, str]:
-        """Return the tags of a run or version that tell who made it."""
+        """Return the author's tags of a run or version."""
         return {"author": str(self), **{f"author_{k}": v for k, v in self.as_dict().items()}}
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> Identity:
-        """Return whom `tags` tell of."""
+        """Return the identity that `tags` was called on."""
         return cls(**{field.name: tags.get(f"author_{field.name}") for field in fields(cls)})
 
 
 def current(root: Path) -> Identity:
-    """Return who is at work in the project at ``root``, with MLflow's current store.
+    """Return the person at work in the project at ``root``, with MLflow's current store.
 
     Raises:
         IdentityError: the server does not answer, or refuses the account.
     """
-    return Identity(_account(mlflow.get_tracking_uri()), _email(root), _user(), github.actor())
+    account = _account(mlflow.get_tracking_uri())
+    return Identity(account, git.user_email(root), _machine_account(), github.actor())
 
 
 def same_person(a: Identity, b: Identity) -> str:
-    """Return in words why two may be one person; empty if they are known to be different.
+    """Return why two identities may be one person; empty if they are two different people.
 
-    One login of GitHub, be it the other's account, is one person. Otherwise two accounts of the
-    server alone decide, and without them two logins. Then one equal mark is enough, and so is
-    having no mark that can be compared: who removes a name must not become somebody else by it.
-    In a workflow, git's and the machine's are no marks of a person.
+    - One GitHub login is one person. The other's account of the same name counts as the login.
+    - Otherwise, if both have an account of the server, the accounts decide.
+    - Otherwise, if both have a GitHub login, they differ.
+    - Otherwise, if neither has a login, an equal e-mail address or machine account is one person,
+      and a different one is two people. In a workflow both belong to a robot, and are not compared.
+    - Two identities that cannot be compared may be one person. So nobody becomes somebody else by
+      removing a name.
     """
     for one, other in ((a, b), (b, a)):
-        if one.github and one.github.casefold() in (
-            (name or "").casefold() for name in (other.github, other.account)
-        ):
+        if one.github and (_equal(one.github, other.github) or _equal(one.github, other.account)):
             return f"both are {one.github} on GitHub"
     if a.account and b.account:
         return f"both are the account {a.account}" if a.account == b.account else ""
     if a.github and b.github:
         return ""
     if not (a.github or b.github):
-        if a.email and b.email and a.email.casefold() == b.email.casefold():
+        if _equal(a.email, b.email):
             return f"both have the e-mail address of git {a.email}"
         if a.user and a.user == b.user:
             return f"both are the machine account {a.user}"
         if (a.email and b.email) or (a.user and b.user):
             return ""
-    return "nothing is known of both that could tell them apart"
+    return "no name of one can be compared with a name of the other"
+
+
+def _equal(one: str | None, other: str | None) -> bool:
+    return bool(one and other and one.casefold() == other.casefold())
 
 
 def _account(uri: str) -> str | None:
-    """Ask the server whom it authenticated; None where it knows no accounts."""
+    """Ask the server whom it authenticated; None if it has no accounts."""
     if not uri.startswith("http"):
         return None
     place = privacy.redact_text(uri)
@@ -120,36 +126,26 @@ def _account(uri: str) -> str | None:
         raise IdentityError(
             f"{place}: no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
         ) from None
-    if answer.status_code in (401, 403):
-        raise IdentityError(
-            f"{place}: the server refuses the account or its password; correct "
-            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
-    if answer.status_code == 404:
-        return None
-    if answer.status_code != 200:
-        raise IdentityError(
-            f"{place}: asked who you are, the server answered {answer.status_code}; see its log"
-        )
-    with suppress(ValueError, KeyError, TypeError):  # the page of the UI, which is no answer
-        return str(answer.json()["user"]["username"])
-    return None
+    match answer.status_code:
+        case 200:
+            with suppress(ValueError, KeyError, TypeError):  # the page of the UI is no answer
+                return str(answer.json()["user"]["username"])
+            return None
+        case 404:
+            return None
+        case 401 | 403:
+            raise IdentityError(
+                f"{place}: the server refuses the account or its password; correct "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        case status:
+            raise IdentityError(
+                f"{place}: asked for your account, the server answered {status}; see its log"
+            )
 
 
-def _email(root: Path) -> str | None:
-    """Return git's address for the repository, whatever variables such as GIT_CONFIG_COUNT say."""
-    command = ["git", "-C", str(root), "config", "user.email"]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            command, env=clean, capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip() or None
-    return None
-
-
-def _user() -> str | None:
-    """Return the account from the system; getpass.getuser would believe the variable LOGNAME."""
+def _machine_account() -> str | None:
+    """Return the account from the system; getpass.getuser would trust the variable LOGNAME."""
     if sys.platform == "win32":
         return os.getlogin()
     import pwd

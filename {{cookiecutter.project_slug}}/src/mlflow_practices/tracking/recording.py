@@ -1,4 +1,4 @@
-"""The only way into MLflow: redacted, batched, within its limits."""
+"""All that is logged to MLflow: redacted, in batches, within its limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlflow.entities import Metric, Param
 
 from .. import privacy
 from ..errors import PracticeError
-from . import asynchronous_logging
+from .asynchronous_logging import log_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,26 +29,24 @@ if TYPE_CHECKING:
 
     from .identity import Identity
 
-PARAM_LIMIT = 6_000  # characters, of MLflow; it would cut the rest off
+PARAM_LIMIT = 6_000  # characters; MLflow truncates the rest
 TAG_LIMIT = 8_000
-JSON_CELLS = 100_000  # of a table; more would be megabytes for the browser
+JSON_CELLS = 100_000  # of a table; more would be megabytes in the browser
 _NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 
 
 class RecordingError(PracticeError):
-    """Something cannot be logged as it is; the message says what to do."""
+    """A value cannot be logged; the message says what to do."""
 
 
 def log_params(params: Mapping[str, Any]) -> None:
-    """Log parameters as one batch; a value too long for MLflow goes whole to an artifact."""
+    """Log parameters as one batch; a value too long for MLflow goes to an artifact."""
     values = {_name(key): _text(value) for key, value in privacy.redact(params).items()}
     long = {key: value for key, value in values.items() if len(value) > PARAM_LIMIT}
     if long:
         log_dict(long, "long_params.json")
     values |= dict.fromkeys(long, "see the artifact long_params.json")
-    asynchronous_logging.log_batch(
-        run_id(), [], [Param(key, value) for key, value in values.items()]
-    )
+    log_batch(run_id(), [], [Param(key, value) for key, value in values.items()])
 
 
 def set_tags(tags: Mapping[str, Any]) -> None:
@@ -67,14 +65,12 @@ def log_metrics_efficiently(
 ) -> None:
     """Log metrics in as few requests as MLflow allows.
 
-    A sequence is logged as a series, one step a value, from ``step`` on. ``dataset`` and
-    ``model_id`` tie each metric to the data it was measured on and the model it was measured for.
-
-    A request whose answer is lost is sent again by MLflow's client (MLFLOW_HTTP_REQUEST_MAX_RETRIES
-    times). That makes no duplicates: a point is known by its key, step, value and time, and the
-    time is taken once, here.
+    A sequence is logged as a series, one value for each step, from ``step`` on. ``dataset`` and
+    ``model_id`` connect each metric with the data and the model that it was measured on.
     """
     run = run_id()
+    # Taken once: MLflow's client repeats a request whose answer was lost, and the server ignores a
+    # point with the same key, step, value and time.
     now = time.time_ns() // 1_000_000
     entities = [
         Metric(
@@ -90,40 +86,40 @@ def log_metrics_efficiently(
         for key, values in metrics.items()
         for number, value in enumerate(np.ravel(values).tolist(), step)
     ]
-    asynchronous_logging.log_batch(run, entities, [])
+    log_batch(run, entities, [])
 
 
 def log_dict(values: Mapping[str, Any], path: str) -> None:
-    """Log ``values`` as a JSON or YAML artifact, by the ending of ``path``."""
+    """Log values as a JSON or YAML artifact, by the suffix of ``path``."""
     mlflow.log_dict(privacy.redact(values), path)
 
 
 def log_sensitive_data(data: Mapping[str, Any], path: str = "data.json") -> None:
-    """Log data that may hold secrets or personal data: those are masked, by name and by pattern."""
+    """Log data; secrets and personal data in it are masked, by name and by pattern."""
     log_dict(data, path)
 
 
 def log_text(text: str, path: str) -> str:
-    """Log text, such as an HTML page or an SVG drawing, as an artifact; return it as written."""
+    """Log text, such as an HTML page, as an artifact; return it as it was written."""
     written = privacy.redact_text(text)
     mlflow.log_text(written, path)
     return written
 
 
 def log_record(record: Mapping[str, Any], path: str) -> None:
-    """Log who decided what as JSON, word for word: it may be signed, and names them on purpose."""
+    """Log a decision as JSON, unredacted: it may be signed, and names people on purpose."""
     mlflow.log_text(json.dumps(record, indent=2, ensure_ascii=False), path)
 
 
 def set_author(who: Identity) -> None:
-    """Set who does this as tags of the run; it is known on purpose, as an approver has to be."""
+    """Set the person at work as tags of the run, unredacted: an approver must be known."""
     mlflow.set_tags(who.tags())
 
 
 def log_table(table: pd.DataFrame, path: str) -> str:
     """Log a table as JSON, which the MLflow UI shows, and return its path.
 
-    With more than `JSON_CELLS` it becomes a Parquet file, whatever the ending of ``path`` is.
+    A table of more than `JSON_CELLS` cells becomes a Parquet file.
     """
     written = privacy.redact_table(table)
     if table.size > JSON_CELLS:
@@ -136,10 +132,10 @@ def log_table(table: pd.DataFrame, path: str) -> str:
 
 
 def log_array(array: np.ndarray, path: str) -> None:
-    """Log an array of any shape as a NumPy file (.npy), to be read with `numpy.load`.
+    """Log an array of any shape as a NumPy file (.npy).
 
     Raises:
-        RecordingError: it holds Python objects, which only a pickle could keep.
+        RecordingError: it contains Python objects, which only a pickle could store.
     """
     if array.dtype.hasobject:
         raise RecordingError(
@@ -165,12 +161,12 @@ def log_input(dataset: Dataset, context: str) -> None:
     try:
         mlflow.log_input(dataset, context)
     except MlflowException:
-        # Another process was recording the same data at this moment; by now it is known.
+        # Another process logged the same data at this moment; now it exists.
         mlflow.log_input(dataset, context)
 
 
 def log_sklearn_model(model: object, example: pd.DataFrame, **options: Any) -> ModelInfo:
-    """Log a scikit-learn model, with a few rows, redacted, as its input example (none if empty)."""
+    """Log a scikit-learn model, with redacted rows as its input example (none if empty)."""
     import mlflow.sklearn
 
     rows = privacy.redact_table(example) if len(example) else None
@@ -183,6 +179,11 @@ def log_model_files(model_id: str, files: Path, folder: str) -> None:
     mlflow.MlflowClient().log_model_artifacts(model_id, str(files), folder)
 
 
+def run_id() -> str:
+    """Return the id of the active run; start one if there is none."""
+    return str((mlflow.active_run() or mlflow.start_run()).info.run_id)
+
+
 def _name(key: str) -> str:
     return _NOT_IN_NAMES.sub("_", privacy.redact_text(str(key)))[:250]
 
@@ -191,14 +192,9 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else privacy.redact_text(str(value))
 
 
-def run_id() -> str:
-    """Return the id of the current run."""
-    return str((mlflow.active_run() or mlflow.start_run()).info.run_id)
-
-
 @contextmanager
 def _artifact(path: str) -> Iterator[Path]:
-    """Yield where to write a file, and log it."""
+    """Yield a path to write a file to, and log the file."""
     place = PurePosixPath(path)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, place.name)

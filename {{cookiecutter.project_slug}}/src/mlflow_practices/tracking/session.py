@@ -1,4 +1,4 @@
-"""One command at work: its project, its settings, and the store, opened when first used."""
+"""The session of a command: its project, its settings, and the store, opened when first used."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from ..config.project import Project
     from ..config.settings import Settings
-    from .experiments import Stage
     from .identity import Identity
+    from .stages import Stage
 
-_opened: set[str] = set()  # packages whose sessions this process has seen: one at the most
+_opened: set[str] = set()  # the package whose sessions this process has opened
 
 
 class SessionError(PracticeError):
@@ -30,7 +30,7 @@ class SessionError(PracticeError):
 
 @dataclass(frozen=True)
 class Session:
-    """What every stage and every command is given; it opens nothing by itself.
+    """What every stage and every command gets.
 
     Example:
         >>> session = open_session(load_project("my_ml_project"), "production")
@@ -44,10 +44,10 @@ class Session:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The MLflow store, opened once.
+        """The client of the MLflow store, opened once.
 
         Raises:
-            StoreError: it cannot be used, or does not answer.
+            StoreError: the store cannot be used, or does not answer.
         """
         from . import store
 
@@ -55,43 +55,45 @@ class Session:
 
     @cached_property
     def identity(self) -> Identity:
-        """Who is at work, as far as the server, git and the machine can say.
+        """The person at work, as far as the server, git and the machine know.
 
         Raises:
             IdentityError: the server does not answer, or refuses the account.
         """
         from . import identity
 
-        _ = self.client  # a server of accounts is asked where the store is
+        _ = self.client  # the server that knows the account
         return identity.current(self.settings.root)
 
     def stage(
         self, phase: str, *, pipeline_id: str | None = None, upstream_run_id: str | None = None
     ) -> AbstractContextManager[Stage]:
-        """Open the run of a stage in the experiment of its phase; see `experiments.stage_run`."""
-        from . import experiments
+        """Open the run of a stage in the experiment of its phase.
 
-        self.project.check_hooks()  # before the stage does any work
-        return experiments.stage_run(
-            self.client,
-            self.settings,
-            phase,
-            pipeline_id=pipeline_id,
-            upstream_run_id=upstream_run_id,
-        )
+        The effective configuration and the tags that connect the runs of a pipeline are logged
+        first. If the body raises, the run is FAILED, with the reason in the tag ``failure_reason``.
+        A stage within a stage is a nested run.
+
+        Raises:
+            StoreError: the store cannot be used, or the experiment was deleted.
+            LoggingError: metrics or parameters did not arrive (``tracking.asynchronous``).
+            ProjectError: a hook that project.py names does not exist.
+            SettingsError: one of the project's own metrics is wrong.
+        """
+        from . import stages
+
+        self.project.check_hooks()
+        return stages.open_stage(self, phase, pipeline_id, upstream_run_id)
 
     def component(self, name: str) -> ModuleType | None:
-        """Return what a component offers to stages; None where the project does without it."""
+        """Return what a component offers to stages; None if the project does not have it."""
         return components.find(name)
 
 
 def open_session(
-    project: Project,
-    environment: str | None = None,
-    overrides: Sequence[str] = (),
-    console: Console | None = None,
+    project: Project, environment: str | None = None, overrides: Sequence[str] = ()
 ) -> Session:
-    """Return a session with the settings of an environment; arguments as of `load_settings`.
+    """Return a session with the settings of an environment; see `load_settings`.
 
     Raises:
         SessionError: this interpreter already works for another project.
@@ -107,4 +109,4 @@ def open_session(
             f"{project.package}: what is redacted is decided once a process"
         )
     _opened.add(project.package)
-    return Session(project, load_settings(project, environment, overrides), console or Console())
+    return Session(project, load_settings(project, environment, overrides), Console())

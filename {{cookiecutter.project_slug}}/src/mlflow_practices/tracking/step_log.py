@@ -1,4 +1,4 @@
-"""The steps of a run: each is said when it ends, and all are logged with the run."""
+"""The steps of a run: each is timed and printed when it ends, and all are logged with the run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.markup import escape
 
 from . import recording
 
 
 @dataclass(frozen=True)
 class TimedStep:
-    """One line of a deployment: done or failed, after how many seconds, and what there is to say."""
+    """A step of a deployment: done or failed, its duration, and a note on what it did."""
 
     name: str
     outcome: str
@@ -24,28 +23,30 @@ class TimedStep:
 
 
 class StepLog:
-    """The steps so far; each is printed when it ends."""
+    """The steps that have ended."""
 
-    def __init__(self, console: Console | None) -> None:
-        """Start with none."""
+    def __init__(self, console: Console) -> None:
+        """Start without steps."""
         self.done: list[TimedStep] = []
         self._console = console
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[str]]:
-        """Time a step; what is put into the list that it yields is said of it."""
-        start, notes, outcome = time.perf_counter(), list[str](), "failed"
+        """Time a step. It may append notes to the list that is yielded."""
+        notes: list[str] = []
+        outcome = "failed"
+        start = time.perf_counter()
         try:
             yield notes
             outcome = "done"
         finally:
-            made = TimedStep(name, outcome, time.perf_counter() - start, "; ".join(notes))
-            self.done.append(made)
-            if self._console:
-                line = f"{made.name:<17}  {made.outcome:<6} {made.seconds:6.1f} s  {made.note}"
-                self._console.print(escape(line.rstrip()), highlight=False, soft_wrap=True)
+            step = TimedStep(name, outcome, time.perf_counter() - start, "; ".join(notes))
+            self.done.append(step)
+            line = f"{step.name:<17}  {step.outcome:<6} {step.seconds:6.1f} s  {step.note}"
+            self._console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
 
     def log(self) -> None:
-        """Log them with the run."""
-        recording.log_metrics_efficiently({f"seconds_{s.name}": s.seconds for s in self.done})
+        """Log the steps with the run."""
+        seconds = {f"seconds_{step.name}": step.seconds for step in self.done}
+        recording.log_metrics_efficiently(seconds)
         recording.log_dict({"steps": [asdict(step) for step in self.done]}, "steps.json")

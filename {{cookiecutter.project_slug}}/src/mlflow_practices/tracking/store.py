@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
 
 SQLITE = "sqlite:///"
+VARIABLE = "MLFLOW_TRACKING_URI"
 UI_PORT = int(os.environ.get("MLFLOW_PORT", "5000"))
 
 
@@ -29,20 +30,21 @@ class StoreError(PracticeError):
     """The MLflow store cannot be used as it is; the message says what to do."""
 
 
-# What the variable says since MLflow was pointed at a store, and what it said before.
-_exported: dict[str, str | None] = {}
-STORE_ERRORS = (MlflowException, StoreError)  # of a store that does not answer, or refuses
+STORE_ERRORS = (MlflowException, StoreError)  # the store does not answer, or refuses
+# MLflow sets the variable when it gets a store's address: what it set, and the value before.
+_set_by_mlflow: str | None = None
+_set_before: str | None = None
 
 
 def resolve_uri(configured: str, root: Path) -> str:
     """Return the tracking address: ``MLFLOW_TRACKING_URI``, else ``configured``, else a file here.
 
-    A relative SQLite path is taken from ``root``, so that every folder reaches the same store.
+    A relative SQLite path is relative to ``root``, so that every folder uses the same store.
     """
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    if named and named == _exported.get("uri"):  # by `open_store`, for an earlier session
-        named = _exported.get("before")
-    uri = named or configured or f"{SQLITE}mlflow.db"
+    variable = os.environ.get(VARIABLE)
+    if variable == _set_by_mlflow:  # for an earlier session
+        variable = _set_before
+    uri = variable or configured or f"{SQLITE}mlflow.db"
     if uri.startswith(SQLITE):
         return SQLITE + (root / uri.removeprefix(SQLITE)).absolute().as_posix()
     return uri
@@ -51,27 +53,19 @@ def resolve_uri(configured: str, root: Path) -> str:
 def open_store(uri: str) -> MlflowClient:
     """Point MLflow at ``uri`` and return a client; a new SQLite file gets its tables first.
 
-    Processes that create the tables of one SQLite file together ruin it. So they are made in a
-    file of this process, which then takes the name in one step; whoever comes second uses that.
+    Raises:
+        StoreError: the store cannot be used, or does not answer.
     """
-    if uri.startswith(SQLITE) and not (path := Path(uri.removeprefix(SQLITE))).exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        try:
-            _check_database(SQLITE + fresh.as_posix())
-            MlflowClient(SQLITE + fresh.as_posix()).search_experiments(max_results=1)
-            _take_name(fresh, path)
-        finally:
-            with suppress(OSError):  # gone, or on Windows still open
-                fresh.unlink()
+    global _set_by_mlflow, _set_before
+    if uri.startswith(SQLITE):
+        _create_sqlite(Path(uri.removeprefix(SQLITE)))
     if not uri.startswith("http"):
         _check_database(uri)
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    if before != _exported.get("uri"):
-        _exported["before"] = before
-    mlflow.set_tracking_uri(uri)  # which sets the variable
-    _exported["uri"] = os.environ.get("MLFLOW_TRACKING_URI")
+    before = os.environ.get(VARIABLE)
+    if before != _set_by_mlflow:
+        _set_before = before
+    mlflow.set_tracking_uri(uri)
+    _set_by_mlflow = os.environ.get(VARIABLE)
     client = MlflowClient(uri)
     try:
         client.search_experiments(max_results=1)
@@ -86,7 +80,7 @@ def connect(settings: Settings) -> MlflowClient:
 
 
 def artifact_location(uri: str, name: str) -> str | None:
-    """Keep a local store's artifacts beside it; MLflow would use the current folder."""
+    """Return where a local store keeps its artifacts; MLflow would use the current folder."""
     if not uri.startswith(SQLITE):
         return None
     return (Path(uri.removeprefix(SQLITE)).parent / "mlruns" / name).as_uri()
@@ -100,7 +94,7 @@ def run_address(experiment_id: str, run_id: str) -> str:
 
 
 def serve_ui(settings: Settings) -> None:
-    """Serve the MLflow UI of a store without a server until interrupted."""
+    """Serve the MLflow UI of a local store until interrupted; print the address of a server."""
     uri = resolve_uri(settings.tracking.uri, settings.root)
     if uri.startswith("http"):
         print(uri)
@@ -114,36 +108,54 @@ def serve_ui(settings: Settings) -> None:
         subprocess.run(command, env=environment, check=True)
 
 
-def _take_name(fresh: Path, path: Path) -> None:
-    """Give ``fresh`` the name ``path``, unless another process was first."""
-    try:
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            fresh.replace(path)
-
-
-def _check_database(uri: str) -> None:
-    """Look once whether a database answers; MLflow itself would try for 100 seconds."""
-    try:
-        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-        sqlalchemy.inspect(engine).has_table("experiments")
-    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-        reason = " ".join(str(getattr(error, "orig", error)).split())
-        raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
-
-
-def error_message(error: MlflowException) -> str:
-    """Return what MLflow complains of, in words that say what to do."""
+def error_message(error: Exception) -> str:
+    """Return the message of an error of the store in one line that says what to do."""
     text = " ".join(str(error).split())
+    if not isinstance(error, STORE_ERRORS):
+        return privacy.redact_text(f"{type(error).__name__}: {text}")
     if "failed with exception" in text:
         return "no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
     if "error code 401" in text:
         return (
             "the server wants an account; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    if "error code 403" in text or error.error_code == "PERMISSION_DENIED":
+    denied = isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED"
+    if denied or "error code 403" in text:
         return "the account may not do this; it needs EDIT on the model and the experiment"
     return privacy.redact_text(text)
+
+
+def _create_sqlite(path: Path) -> None:
+    """Create a database and its tables, if the file does not exist.
+
+    Processes that create the tables of one SQLite file together break it. So each creates them in
+    a file of its own, which then gets the final name in one step; the first process wins.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    own = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        _check_database(SQLITE + own.as_posix())
+        MlflowClient(SQLITE + own.as_posix()).search_experiments(max_results=1)
+        try:
+            os.link(own, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                own.replace(path)
+    finally:
+        with suppress(OSError):  # renamed, or on Windows still open
+            own.unlink()
+
+
+def _check_database(uri: str) -> None:
+    """Try once whether a database answers; MLflow itself would try for 100 seconds."""
+    try:
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        sqlalchemy.inspect(engine).has_table("experiments")
+    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        raise StoreError(f"{privacy.redact_text(uri)}: cannot be used: {reason}") from None
