@@ -23,7 +23,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.deployment import canary
-from mlflow_practices.deployment.server_client import RequestMetrics, ServerClient
+from mlflow_practices.deployment.request_metrics import RequestMetrics
+from mlflow_practices.deployment.server_client import ServerClient
 from mlflow_practices.registry import model_files, promotion, reports, versions
 from mlflow_practices.registry.versions import Version
 
@@ -158,14 +159,14 @@ def split(
     endpoint, right = ServerClient(address), {champion: offline(made["champion"])}
     right[str(candidate)] = offline(made["opposite"])
     assert right[champion] != right[str(candidate)]
-    before = endpoint.figures()
+    before = endpoint.metrics()
     answers = list(post(address, ROWS, 400))
     assert all(status == 200 and got == right[version] for status, version, got in answers)
     counted = Counter(version for _, version, _ in answers)
     assert 60 <= counted[str(candidate)] <= 180  # 120 +- 6.5 standard deviations
-    figures = endpoint.figures().since(before)
+    figures = endpoint.metrics().since(before)
     assert {version: figures.requests(version) for version in right} == counted
-    assert (figures.requests(), figures.failed(), figures.refused()) == (400, 0, 0)
+    assert (figures.requests(), figures.failed()) == (400, 0)
     return figures
 
 
@@ -239,18 +240,18 @@ def test_what_a_canary_refuses_is_answered_by_the_champion(
     endpoint, champion = ServerClient(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["lacking"])
     server.wait(running(candidate))
-    before, right = endpoint.figures(), offline(made["champion"])
+    before, right = endpoint.metrics(), offline(made["champion"])
     for status, version, got in post(server.address, ROWS, 100):
         assert (status, version, got) == (200, champion, right)
-    figures = endpoint.figures().since(before)
+    figures = endpoint.metrics().since(before)
     assert figures.requests(champion) == 100
-    assert 10 <= figures.refused(str(candidate)) == figures.requests(str(candidate)) <= 90
-    assert (figures.refusal_rate(str(candidate)), figures.refusal_rate(champion)) == (1, 0)
+    assert 10 <= figures.failed(str(candidate)) == figures.requests(str(candidate)) <= 90
+    assert (figures.failure_rate(str(candidate)), figures.failure_rate(champion)) == (1, 0)
     # A request that is wrong for both is the client's fault, not the canary's.
     assert {status for status, *_ in post(server.address, [{"size": "?"}], 40)} == {400}
-    after = endpoint.figures().since(before)
-    assert after.refused(champion) == 40
-    assert after.refused(str(candidate)) == figures.refused(str(candidate))
+    after = endpoint.metrics().since(before)
+    assert after.failed(champion) == 40
+    assert after.failed(str(candidate)) == figures.failed(str(candidate))
     told = '"canary":{"version":"' + str(candidate)  # in the line of a request
     wait_until(lambda: told in server.out.read_text(), START)
 

@@ -24,14 +24,15 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow_practices.data import versioning
 from mlflow_practices.deployment import pipeline, server_process
-from mlflow_practices.deployment.pipeline import Deployed, DeploymentError
+from mlflow_practices.deployment.pipeline import Deployed
 from mlflow_practices.deployment.pipeline_steps import (
     Deployment,
+    DeploymentError,
     check_preconditions,
     verify_production,
 )
+from mlflow_practices.deployment.production_server import ProductionServer
 from mlflow_practices.deployment.server_client import ServerClient, ServerError
-from mlflow_practices.deployment.server_process import LocalProduction, ServerProcessError
 from mlflow_practices.errors import PracticeError
 from mlflow_practices.registry import approval, promotion, reports, versions
 from mlflow_practices.registry.versions import Version
@@ -173,7 +174,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
         try:
             yield made
         finally:
-            LocalProduction(session).stop()
+            ProductionServer(session).stop()
 
 
 def trained(shop: Shop, *overrides: str) -> tuple[Session, Version]:
@@ -312,7 +313,7 @@ def test_the_first_deployment_is_recorded_step_by_step(shop: Shop) -> None:
 
 def test_the_champion_needs_no_deployment_but_a_server(shop: Shop) -> None:
     session = shop.session()
-    assert LocalProduction(session).stop()
+    assert ProductionServer(session).stop()
     with pytest.raises(ServerError):
         ServerClient(shop.url).version()
     done = deploy(session, versions.resolve(shop.client, "example/1", "example"))
@@ -368,7 +369,9 @@ def test_staging_that_never_gets_ready_shows_its_log(shop: Shop, candidate: Vers
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REDIS_URL", "http://no-redis")
         patch.setattr(
-            server_process.Server, "__init__", _with_redis(server_process.Server.__init__)
+            server_process.ServerProcess,
+            "__init__",
+            _with_redis(server_process.ServerProcess.__init__),
         )
         said = refused(shop, broken, candidate)
     assert "the server ended with exit code 1; its log ends:\n  error: " in said
@@ -699,11 +702,11 @@ def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
     first = shop.command("deploy", str(candidate))
     wait_until(lambda: here.exists() and bool(here.read_text()), LONGEST)
     staging = here.read_text()
-    assert server_process.listens(staging)
+    assert ServerClient(staging).is_listening()
     first.send_signal(how)
     first.communicate(timeout=LONGEST)
     assert first.returncode == {2: 130, 15: 143, 9: -9}[how]
-    wait_until(lambda: not server_process.listens(staging))
+    wait_until(lambda: not ServerClient(staging).is_listening())
     assert serves(shop, "1")
     assert "cannot be deployed" in refused(shop, shop.session(), unapproved)  # the lease is free
 
@@ -750,16 +753,16 @@ def test_a_canary_that_is_too_slow_or_not_asked_is_not_promoted(
 
 def test_a_first_deployment_that_fails_leaves_no_champion_and_no_server(shop: Shop) -> None:
     session = shop.session()
-    LocalProduction(session).stop()
+    ProductionServer(session).stop()
     shop.client.delete_registered_model_alias(PRODUCTION, versions.CHAMPION)
     shop.act("production", "raise AssertionError('no good')")
     try:
         with pytest.raises(DeploymentError, match="there was none before; its server"):
             deploy(session, versions.resolve(shop.client, "example/1", "example"))
         assert shop.champion() == "None"
-        assert not server_process.listens(shop.url)
-        with pytest.raises(ServerProcessError, match="exit code 1"):
-            LocalProduction(session).start()
+        assert not ServerClient(shop.url).is_listening()
+        with pytest.raises(ServerError, match="exit code 1"):
+            ProductionServer(session).start()
     finally:
         shop.client.set_registered_model_alias(PRODUCTION, versions.CHAMPION, "1")
     (shop.folder / "checks/production.txt").unlink()

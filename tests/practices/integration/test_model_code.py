@@ -306,11 +306,11 @@ def test_a_champion_of_before_an_edit_is_served_and_scores_as_before(
         assert ask(server, rows) == (right, "example-production/1")
         assert server.get("/version")["format"] == history.while_old[1]
         # What a deployment's tests compare with, in this process, whose code is another again.
-        truth = expected_predictions.predict(
-            ServerUnderTest(server.address, team.session), tmp_path / "truth"
+        expected = expected_predictions.compute(
+            ServerUnderTest(server.address, team.session), tmp_path / "expected"
         )
-        assert truth.source.startswith("the test split")
-        assert truth.differences(ask(server, truth.rows)[0]) == []
+        assert expected.source.startswith("the test split")
+        assert expected.differences(ask(server, expected.rows)[0]) == []
     # From its copy, without the registry.
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     with team.serve(**away) as server:

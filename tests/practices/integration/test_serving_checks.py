@@ -17,7 +17,8 @@ from typing import Any
 
 import mlflow
 import pytest
-from mlflow_practices.deployment import pipeline, server_process, serving_checks
+from mlflow_practices.deployment import pipeline, serving_checks
+from mlflow_practices.deployment.server_process import staging_server
 from mlflow_practices.deployment.serving_checks import behaviour
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking.session import Session
@@ -54,7 +55,7 @@ def session(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     shutil.copytree(served.folder, folder)
     shutil.copytree(PROJECT.root / "tests", folder / "tests")
     shutil.copy(PROJECT.root / "pyproject.toml", folder)
-    (folder / behaviour.PLACE).write_text(BEHAVIOUR)
+    (folder / behaviour.PATH).write_text(BEHAVIOUR)
     (folder / "configs/local.yaml").write_text(LOCAL)
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
@@ -72,8 +73,8 @@ def _here(session: Session, served: Served, monkeypatch: pytest.MonkeyPatch) -> 
 def address(session: Session) -> Iterator[str]:
     """Return where the trained version is served."""
     version = versions.find(session.client, "example")
-    with server_process.staging(session, version) as server:
-        yield server.wait().url
+    with staging_server(session, version) as client:
+        yield client.url
 
 
 def outcomes(junit: str) -> dict[str, str]:
@@ -144,12 +145,12 @@ def test_a_server_that_answers_something_else_fails(
     failed = {name for name, said in found.items() if said.startswith("failure")}
     checks = ("minimum_functionality", "direction")
     assert failed == {
-        *(name for name in found if name.startswith(("test_a_batch_in", "test_rows_alone"))),
+        *(name for name in found if name.startswith(("test_a_batch_in", "test_single_rows"))),
         *(f"test_the_checks_of_the_project[{kind}]" for kind in checks),
     }
     said = found["test_the_checks_of_the_project[minimum_functionality]"]
     assert "'a large one in red': expected 'high', got 'low'" in said
-    assert "row 0 of the test split" in found["test_rows_alone"]
+    assert "row 0 of the test split" in found["test_single_rows"]
 
 
 def test_a_server_that_breaks_its_contract_fails(
@@ -170,11 +171,11 @@ def test_a_server_that_breaks_its_contract_fails(
     with changing(address, spoil) as url:
         found = check(session, url, tmp_path)
     assert "latency_ms allows 100" in found["test_a_row_is_answered_in_time"]
-    assert "expected the one that was sent" in found["test_the_id_of_a_request_comes_back"]
+    assert "expected the id sent" in found["test_the_id_of_a_request_comes_back"]
     for name in (
-        "test_a_wrong_type_is_refused_by_its_column",
-        "test_an_extra_column_is_named",
-        "test_a_body_that_is_no_table_is_refused[not Parquet]",
+        "test_a_wrong_row_is_refused_by_its_column",
+        "test_an_extra_column_is_refused_by_its_name",
+        "test_a_body_that_is_not_a_table_is_refused[not Parquet]",
     ):
         assert "the refusal repeats the value that was sent" in found[name]
     assert not any(said for name, said in found.items() if name.startswith("test_a_batch_in"))
@@ -185,4 +186,4 @@ def test_another_program_fails_every_check(session: Session, address: str, tmp_p
         found = check(session, url, tmp_path)
     assert len(found) > 30
     assert all(said.startswith(("failure: ", "error: ")) for said in found.values()), found
-    assert "expected the status 200, got 404" in found["test_it_documents_itself"]
+    assert "/openapi.json: status 404, not here" in found["test_it_documents_itself"]

@@ -12,7 +12,7 @@ from mlflow_practices.deployment.serving_checks.behaviour import Behaviour, Beha
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("invarience: []", "invarience: unknown key; there are minimum_functionality, invariance"),
+        ("invarience: []", "invarience: unknown key; allowed: minimum_functionality, invariance"),
         ("invariance: [{name: a, row: {}, change: {}}]", "check 1: change: unknown key"),
         ("invariance: [{name: a, row: {x: 1}, changes: [{y: 1}]}]", "'a': the model has no column"),
         ("invariance: [{name: a, row: {}, changes: [{x: 1}]}]", "'a': `row` lacks x"),
@@ -24,7 +24,7 @@ from mlflow_practices.deployment.serving_checks.behaviour import Behaviour, Beha
 def test_a_mistake_in_the_checks_is_named_by_its_place(
     tmp_path: Path, text: str, said: str
 ) -> None:
-    place = tmp_path / behaviour.PLACE
+    place = tmp_path / behaviour.PATH
     place.parent.mkdir()
     place.write_text(text)
     with pytest.raises(BehaviourError) as mistake:

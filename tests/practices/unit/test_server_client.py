@@ -13,7 +13,8 @@ from math import inf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from mlflow_practices.deployment.server_client import RequestMetrics, ServerClient, ServerError
+from mlflow_practices.deployment.request_metrics import RequestMetrics
+from mlflow_practices.deployment.server_client import ServerClient, ServerError
 
 OLD, NEW = "m/1", "m/2"
 METRICS = """\
@@ -76,14 +77,14 @@ CALLS: list[Callable[[ServerClient], object]] = [
     ServerClient.version,
     ServerClient.health,
     ServerClient.example,
-    ServerClient.figures,
-    lambda endpoint: endpoint.ask([{"size": 1}], "id"),
-    lambda endpoint: endpoint.serves_everywhere(OLD),
+    ServerClient.metrics,
+    lambda client: client.predict([{"size": 1}]),
+    lambda client: client.serves_everywhere(OLD),
 ]
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_what_is_no_server_of_this_project_is_said_in_one_line(
+def test_another_program_is_named_in_one_line(
     call: Callable[[ServerClient], object],
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
@@ -125,13 +126,13 @@ def test_the_health_of_a_server_that_is_not_ready_is_told() -> None:
             ServerClient(waiting).version()
 
 
-def test_figures_are_told_by_version() -> None:
+def test_metrics_are_counted_by_version() -> None:
     with answering(200, METRICS, kind="text/plain") as server:
-        figures = ServerClient(server).figures()
+        figures = ServerClient(server).metrics()
         assert not ServerClient(server).serves_everywhere(NEW)  # a worker is at the old one
     assert [figures.requests(version) for version in (OLD, NEW, None)] == [100, 4, 104]
-    assert [figures.error_rate(version) for version in (OLD, NEW, "m/3")] == [0.1, 0, 0]
-    assert [figures.refusal_rate(version) for version in (OLD, NEW)] == [0, 0.75]
+    assert [figures.failed(version) for version in (OLD, NEW, None)] == [10, 3, 13]
+    assert [figures.failure_rate(version) for version in (OLD, NEW, "m/3")] == [0.1, 0.75, 0]
     # As histogram_quantile: linear within a bucket, and the lower bound of the open one.
     shares = {0.25: 0.005, 0.5: 0.01, 0.7: 0.055, 0.95: 0.1}
     for share, seconds in shares.items():

@@ -1,5 +1,5 @@
 """The server under test: the one at SERVING_URL, else a staging server for a model of a sample."""
 
-from mlflow_practices.deployment.serving_checks.fixtures import service, truth
+from mlflow_practices.deployment.serving_checks.fixtures import expected, server
 
-__all__ = ["service", "truth"]
+__all__ = ["expected", "server"]

@@ -1,7 +1,7 @@
-"""A share of production's requests for a version before it is promoted: what the registry says of it.
+"""A canary: a version that answers a share of production's requests before it is promoted.
 
-The canary is a copy in production's registered model under an alias of its own, so that an account
-which may not promote cannot start one. The serving application follows the alias and splits.
+It is a copy in production's registered model under an alias of its own, so that an account which
+may not promote cannot start one. The serving application follows the alias and splits requests.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..tracking import utc
 
 CANARY = "canary"
 SHARE, UNTIL = "canary_share", "canary_until"  # tags of the copy
-MOST = 0.5  # of the requests: more than that is no try
+MAX_SHARE = 0.5  # of the requests: with more, the champion would be the exception
 
 
 class CanaryError(PracticeError):
-    """A canary cannot be as it was asked for or as its tags say."""
+    """A canary's share or its tags are not valid."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Canary:
     until: datetime
 
     @property
-    def over(self) -> bool:
-        """Whether its time is up."""
+    def expired(self) -> bool:
+        """Whether its time is over."""
         return time.time() >= self.until.timestamp()
 
 
@@ -51,22 +51,23 @@ def start(
 ) -> Version:
     """Let ``version``, which the caller has checked, answer a share of production's requests.
 
-    Returns its copy in production's model. One that is there already gets the share and the time;
-    a canary of another version ends.
+    Returns its copy in production's model. A canary of the same version gets the new share and
+    time; a canary of another version ends.
 
     Raises:
-        CanaryError: the share is not above 0 and at most `MOST`.
+        CanaryError: the share is not above 0 and at most `MAX_SHARE`.
     """
-    _require(share)
+    _require_valid(share)
     production = versions.production_name(settings.project.name)
     tags = {SHARE: str(share), UNTIL: utc(until.astimezone(UTC))}
-    same = {promotion.SOURCE: str(version), promotion.MODEL_DIGEST: model_digest}
-    if copy := versions.find_by_alias(client, production, CANARY):
-        found = client.get_model_version(production, str(copy.number)).tags
-        if SHARE in found and same.items() <= found.items():
+    identity = {promotion.SOURCE: str(version), promotion.MODEL_DIGEST: model_digest}
+    running = versions.find_by_alias(client, production, CANARY)
+    if running is not None:
+        found = versions.get_tags(client, running)
+        if SHARE in found and identity.items() <= found.items():
             for key, value in tags.items():
-                client.set_model_version_tag(production, str(copy.number), key, value)
-            return copy
+                client.set_model_version_tag(production, str(running.number), key, value)
+            return running
     end(client, settings)
     copy = promotion.copy_version(client, version, production, model_digest, tags)
     client.set_registered_model_alias(production, CANARY, str(copy.number))
@@ -80,13 +81,13 @@ def end(client: MlflowClient, settings: Settings) -> None:
     if any(CANARY in names for names in aliases.values()):
         client.delete_registered_model_alias(production, CANARY)
     for made in versions.list_versions(client, production):
-        kept = {CHAMPION, PREVIOUS} & set(aliases.get(int(made.version), []))
-        if SHARE in made.tags and not kept:
+        in_use = {CHAMPION, PREVIOUS} & set(aliases.get(int(made.version), []))
+        if SHARE in made.tags and not in_use:
             client.delete_model_version(production, made.version)
 
 
 def current(client: MlflowClient, production: str) -> Canary | None:
-    """Return the canary that the alias names, or None where there is none or its time is up.
+    """Return the canary that the alias names, or None if there is none or its time is over.
 
     Raises:
         CanaryError: the version's tags do not say how much and until when.
@@ -99,17 +100,17 @@ def current(client: MlflowClient, production: str) -> Canary | None:
         raise
     version = versions.as_version(made)
     try:
-        until = datetime.fromisoformat(made.tags[UNTIL])
-        found = Canary(version, float(made.tags[SHARE]), until.astimezone(UTC))
+        share, until = float(made.tags[SHARE]), datetime.fromisoformat(made.tags[UNTIL])
     except (KeyError, ValueError) as error:
         raise CanaryError(
-            f"{version}: the alias {CANARY} names it, but its tags {SHARE} and {UNTIL} cannot be "
-            f"read ({type(error).__name__}); end the canary, and start it by a deployment"
+            f"{version}: the alias {CANARY} points to it, but its tags {SHARE} and {UNTIL} cannot "
+            f"be read ({type(error).__name__}); remove the alias, and deploy the version again"
         ) from None
-    _require(found.share)
-    return None if found.over else found
+    _require_valid(share)
+    canary = Canary(version, share, until.astimezone(UTC))
+    return None if canary.expired else canary
 
 
-def _require(share: float) -> None:
-    if not 0 < share <= MOST:
-        raise CanaryError(f"a canary's share is above 0 and at most {MOST:g}, not {share:g}")
+def _require_valid(share: float) -> None:
+    if not 0 < share <= MAX_SHARE:
+        raise CanaryError(f"a canary's share is above 0 and at most {MAX_SHARE:g}, not {share:g}")

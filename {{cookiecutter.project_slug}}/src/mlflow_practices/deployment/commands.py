@@ -1,4 +1,4 @@
-"""The command line's part that brings versions to production."""
+"""The commands that bring versions to production."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def deploy(session: Session, model: Model = "") -> None:
 
 
 def rollback(session: Session, reason: Reason) -> None:
-    """Make the former champion the champion again, and see that production follows."""
+    """Make the former champion the champion again, and check that production follows."""
     from . import pipeline
 
     done = pipeline.rollback(session, reason)
@@ -42,9 +42,9 @@ def deployments(session: Session) -> None:
 
 def undeploy(session: Session) -> None:
     """End the production server that `deploy` started on this machine."""
-    from .server_process import LocalProduction
+    from .production_server import ProductionServer
 
-    ended = LocalProduction(session).stop()
+    ended = ProductionServer(session).stop()
     print_text(
         session, "the production server has ended" if ended else "no production server runs here"
     )

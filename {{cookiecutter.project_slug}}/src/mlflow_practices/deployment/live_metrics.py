@@ -1,108 +1,102 @@
-"""Watching a version at work: does it fail, refuse or dawdle more than it may."""
+"""The limits for a version that answers real requests: failures, refusals and latency."""
 
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
 from ..errors import PracticeError
-from .server_client import RequestMetrics, ServerClient, ServerError
+from .request_metrics import RequestMetrics
+from .server_client import ServerClient, ServerError
 from .settings import CanarySettings, WatchSettings
 
-LOOK_SECONDS = 1.0  # between two looks; at each a request of our own is sent
-FEW = 20  # requests, of which one failure is not yet a rate
-ROUNDING_SECONDS = 0.001  # below it a ratio is one of the histogram's buckets
-GONE = 3  # looks without an answer, after which the server counts as down
+INTERVAL_SECONDS = 1.0  # between two looks; at each a request of our own is sent
+MIN_REQUESTS = 20  # fewer are judged only at the end: one failure of them is not a rate
+FASTEST_SECONDS = 0.001  # below it a ratio of latencies is one of the histogram's buckets
+MAX_SILENT_LOOKS = 3  # without an answer, after which the server counts as down
 
 
 class LimitError(PracticeError):
-    """What was watched goes beyond a limit; the message names figure and limit."""
+    """A version exceeds a limit; the message names the figure and the limit."""
 
 
 def watch(
-    place: ServerClient,
+    client: ServerClient,
     version: str,
     limits: WatchSettings,
     seconds: float,
-    usual: float = 0.0,
-    still: Callable[[], object] = lambda: None,
+    baseline_rate: float = 0.0,
+    check: Callable[[], None] = lambda: None,
 ) -> RequestMetrics:
-    """Watch a version for a while and return the figures of that time.
+    """Watch a version for some seconds and return the metrics of that time.
 
-    A request of our own a second makes sure that there is something to see. Failing early is
-    noticed early.
+    A request of our own a second makes sure that there is something to see. A limit that is
+    exceeded ends the watch at once.
 
     Args:
-        place: where the version answers.
-        version: as NAME/NUMBER, among others that may answer there.
+        client: of the server where the version answers.
+        version: as NAME/NUMBER; others may answer there, too.
         limits: what is allowed.
         seconds: how long.
-        usual: the share of requests that would be refused or fail anyhow.
-        still: called at each look; raises where watching has become pointless.
+        baseline_rate: the share of requests that failed or were refused before.
+        check: called at each look; raises where it is pointless to go on.
 
     Raises:
-        LimitError: a limit is passed, or the server is gone.
+        LimitError: a limit is exceeded, or the server does not answer any more.
     """
-    rows = place.example()[:1]
-    start = found = place.figures()
-    silent = 0
+    rows = client.example()[:1]
+    start = found = client.metrics()
+    silent_looks = 0
     deadline = time.monotonic() + seconds
     while True:
-        still()
+        check()
         try:
-            with suppress(ServerError):  # its figures tell why
-                place.ask(rows, f"check-{uuid.uuid4().hex}")
-            found = place.figures().since(start)
-            silent = 0
+            with suppress(ServerError):  # the metrics show why
+                client.predict(rows)
+            found = client.metrics().since(start)
+            silent_looks = 0
         except ServerError as error:
-            silent += 1
-            if silent == GONE:
+            silent_looks += 1
+            if silent_looks == MAX_SILENT_LOOKS:
                 raise LimitError(str(error)) from None
         over = time.monotonic() >= deadline
-        if over or found.requests(version) >= FEW:
-            judge(found, version, limits, usual)
+        if over or found.requests(version) >= MIN_REQUESTS:
+            require_within_limits(found, version, limits, baseline_rate)
         if over:
             return found
-        time.sleep(LOOK_SECONDS)
+        time.sleep(INTERVAL_SECONDS)
 
 
-def compare(found: RequestMetrics, version: str, champion: str, wanted: CanarySettings) -> None:
-    """Raise `LimitError` unless a canary was asked often enough and kept up with the champion."""
-    asked = found.requests(version)
-    if asked < wanted.min_requests:
-        raise LimitError(
-            f"{version}: {asked} requests in {wanted.seconds:g} s, fewer than "
-            f"deployment.canary.min_requests ({wanted.min_requests}); give it more time or share"
-        )
-    own, other = (found.quantile(0.95, name) for name in (version, champion))
-    if own and other and own > wanted.max_slowdown * max(other, ROUNDING_SECONDS):
-        raise LimitError(
-            f"{version}: {describe(found, version)}; the champion: {describe(found, champion)}; "
-            f"deployment.canary.max_slowdown is {wanted.max_slowdown:g}"
-        )
-
-
-def describe(found: RequestMetrics, version: str) -> str:
-    """Return the figures of a version in words."""
-    late = found.quantile(0.95, version)
-    slow = f", 95 % within {1000 * late:.1f} ms" if late is not None else ""
-    wrong = found.failed(version) + found.refused(version)
-    return f"{found.requests(version)} requests, {wrong} failed or refused{slow}"
-
-
-def judge(found: RequestMetrics, version: str, limits: WatchSettings, usual: float) -> None:
-    """Raise `LimitError` if a version fails, refuses or dawdles beyond the limits."""
-    rate = found.error_rate(version) + found.refusal_rate(version) - usual
+def require_within_limits(
+    found: RequestMetrics, version: str, limits: WatchSettings, baseline_rate: float = 0.0
+) -> None:
+    """Raise `LimitError` if a version fails, refuses or is slow beyond the limits."""
+    figures = f"{version}: {found.describe(version)}"
+    rate = found.failure_rate(version) - baseline_rate
     if rate > limits.max_error_rate:
         raise LimitError(
-            f"{version}: {describe(found, version)}, a rate {rate:.2%} above the usual; "
+            f"{figures}, a rate {rate:.2%} above that of before; "
             f"deployment.watch.max_error_rate is {limits.max_error_rate:.2%}"
         )
-    late = found.quantile(0.95, version)
-    if late is not None and 1000 * late > limits.max_latency_ms:
+    seconds = found.quantile(0.95, version)
+    if seconds is not None and 1000 * seconds > limits.max_latency_ms:
+        raise LimitError(f"{figures}; deployment.watch.max_latency_ms is {limits.max_latency_ms:g}")
+
+
+def require_good_canary(
+    found: RequestMetrics, version: str, champion: str, limits: CanarySettings
+) -> None:
+    """Raise `LimitError` unless a canary got enough requests and is about as fast as the champion."""
+    requests = found.requests(version)
+    if requests < limits.min_requests:
         raise LimitError(
-            f"{version}: {describe(found, version)}; "
-            f"deployment.watch.max_latency_ms is {limits.max_latency_ms:g}"
+            f"{version}: {requests} requests in {limits.seconds:g} s, fewer than "
+            f"deployment.canary.min_requests ({limits.min_requests}); give it more time or share"
+        )
+    seconds, usual = found.quantile(0.95, version), found.quantile(0.95, champion)
+    if seconds and usual and seconds > limits.max_slowdown * max(usual, FASTEST_SECONDS):
+        raise LimitError(
+            f"{version}: {found.describe(version)}; the champion: {found.describe(champion)}; "
+            f"deployment.canary.max_slowdown is {limits.max_slowdown:g}"
         )

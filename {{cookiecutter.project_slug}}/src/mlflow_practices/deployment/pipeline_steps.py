@@ -1,41 +1,64 @@
-"""The steps of a deployment; each returns what there is to say of it, or raises."""
+"""The steps of a deployment; each returns a note for the log, or raises."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from mlflow import MlflowException
+
 from .. import environment
-from ..errors import listed
-from ..registry import promotion
+from ..errors import PracticeError, listed
+from ..registry import promotion, versions
 from ..registry.evidence import Evidence
 from ..registry.promotion import PromotionError
-from ..registry.versions import Version
+from ..registry.versions import CHAMPION, Version
 from ..tracking.session import Session
-from . import server_process, serving_tests
-from .production_server import Production
+from . import canary, live_metrics
+from .production_server import ProductionServer
+from .server_client import ServerError
+from .server_process import staging_server
+from .serving_tests import run_serving_tests
 from .settings import DeploymentSettings
 
-SMOKE = "smoke"  # the tests that are harmless to production
+SMOKE = "smoke"  # the mark of the tests that are harmless to production
+CANARY_SPARE_SECONDS = 60  # of a canary, for all that has no limit of its own
+
+
+class DeploymentError(PracticeError):
+    """A version was not deployed; the message says why, and what serves now."""
 
 
 @dataclass
 class Deployment:
-    """A deployment under way: of which version, and what production serves meanwhile.
+    """A deployment under way, which every step gets.
 
-    After the promotion ``champion`` is the version in production that has to be served.
+    ``champion`` is the version in production that was promoted, ``baseline_rate`` the share of
+    production's requests that failed or were refused before.
     """
 
     session: Session
     candidate: Version
-    production: Production
     champion: Version | None = None
+    baseline_rate: float = 0.0
 
     @cached_property
     def settings(self) -> DeploymentSettings:
         """The section ``deployment`` of the configuration."""
         return self.session.settings.section(DeploymentSettings)
+
+    @cached_property
+    def production(self) -> ProductionServer:
+        """The server in production."""
+        return ProductionServer(self.session)
+
+    @cached_property
+    def former_champion(self) -> Version | None:
+        """The champion before the promotion, to which a failed deployment goes back."""
+        return self.find_champion()
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -45,23 +68,28 @@ class Deployment:
             PromotionError: with every reason why it may not be promoted.
         """
         session, version = self.session, self.candidate
-        rests_on, reasons = promotion.check_promotion(session.client, session.settings, version)
-        different = environment.lock_differences(session.settings.root)
-        reasons += [f"{each}; run `make setup`" for each in different]
-        if reasons or rests_on is None:
+        evidence, reasons = promotion.check_promotion(session.client, session.settings, version)
+        differences = environment.lock_differences(session.settings.root)
+        reasons += [f"{difference}; run `make setup`" for difference in differences]
+        if reasons or evidence is None:
             raise PromotionError(listed(f"{version} cannot be deployed", reasons))
-        return rests_on
+        return evidence
 
     @property
     def promoted(self) -> Version:
-        """The version in production that has to be served.
+        """The version in production that was promoted and has to be served.
 
         Raises:
-            RuntimeError: nothing is promoted yet: the step stands before the promotion.
+            RuntimeError: nothing is promoted yet: the step must come after the promotion.
         """
         if self.champion is None:
-            raise RuntimeError("nothing is promoted yet; the step belongs after the promotion")
+            raise RuntimeError("nothing is promoted yet; put the step after the promotion")
         return self.champion
+
+    def find_champion(self) -> Version | None:
+        """Return the champion of now."""
+        name = versions.production_name(self.session.settings.project.name)
+        return versions.find_by_alias(self.session.client, name, CHAMPION)
 
 
 Step = Callable[[Deployment], str | None]
@@ -72,47 +100,68 @@ def check_preconditions(deployment: Deployment) -> str:
 
     Raises:
         PromotionError: with every reason why not.
-        ProductionError: production does not serve the champion.
+        ServerError: production does not serve the champion, or another program answers there.
     """
     _ = deployment.evidence
-    return deployment.production.prepare()
+    production, champion = deployment.production, deployment.former_champion
+    if champion is None:
+        if deployment.settings.target == "local" and production.client.is_listening():
+            raise ServerError(
+                f"{production.url} serves {production.client.version()} already, and there is no "
+                "champion yet; end that server, or use another address (deployment.url)"
+            )
+        return "there is no champion yet"
+    production.require(champion)
+    deployment.baseline_rate = production.client.metrics().failure_rate()
+    return f"{production.url} serves {champion}"
 
 
 def run_staging_tests(deployment: Deployment) -> str:
     """Serve the version on a staging server, which ends in every case, and run its tests.
 
     Raises:
-        ServingTestError: it did not pass.
-        ServerProcessError: the server did not come up.
+        ServerError: the server does not start.
+        ServingTestError: the version does not pass.
     """
-    with server_process.staging(deployment.session, deployment.candidate) as server:
-        place = server.wait()
-        return f"{place.url}: {serving_tests.check(deployment.session, place.url, 'staging')}"
+    with staging_server(deployment.session, deployment.candidate) as client:
+        return f"{client.url}: {run_serving_tests(deployment.session, client.url, 'staging')}"
 
 
 def try_canary(deployment: Deployment) -> str:
     """Let the version answer a share of production's requests (``deployment.canary``).
 
     Raises:
-        ProductionError: it was not taken up.
-        LimitError: it does worse than the champion, or too few requests came to say so.
+        LimitError: it is worse than the champion, or too few requests came to judge it.
+        ServerError: production does not take the canary.
     """
-    production = deployment.production
-    if not deployment.settings.canary.share:
+    limits, champion = deployment.settings.canary, deployment.former_champion
+    if not limits.share:
         return "none: deployment.canary.share is 0"
-    if production.champion is None:
+    if champion is None:
         return "none: there is no champion yet"
-    return production.try_canary(deployment.candidate, deployment.evidence.model_digest)
+    client, settings = deployment.session.client, deployment.session.settings
+    seconds = limits.seconds + deployment.settings.switch_seconds + CANARY_SPARE_SECONDS
+    until = datetime.now(UTC) + timedelta(seconds=seconds)
+    digest = deployment.evidence.model_digest
+    copy = canary.start(client, settings, deployment.candidate, digest, limits.share, until)
+    try:
+        deployment.production.wait_for_canary(copy)
+        server, watched = deployment.production.client, deployment.settings.watch
+        found = live_metrics.watch(server, str(copy), watched, limits.seconds)
+        live_metrics.require_good_canary(found, str(copy), str(champion), limits)
+    finally:
+        canary.end(client, settings)
+    return f"{found.describe(str(copy))}; champion: {found.describe(str(champion))}"
 
 
 def verify_production(deployment: Deployment) -> str:
-    """Have every worker of production serve the new champion.
+    """Have every worker of production serve the promoted version.
 
     Raises:
-        ProductionError: it was refused, or ``deployment.switch_seconds`` are over.
+        ServerError: it is refused, or ``deployment.switch_seconds`` are over.
     """
     deployment.production.require(deployment.promoted)
-    return f"{deployment.production.place.url} serves {deployment.promoted}"
+    return f"{deployment.production.url} serves {deployment.promoted}"
 
 
 def run_smoke_tests(deployment: Deployment) -> str:
@@ -121,15 +170,30 @@ def run_smoke_tests(deployment: Deployment) -> str:
     Raises:
         ServingTestError: one failed.
     """
-    url = deployment.production.place.url
-    return str(serving_tests.check(deployment.session, url, "production", SMOKE))
+    return run_serving_tests(deployment.session, deployment.production.url, "production", SMOKE)
 
 
 def watch_live_metrics(deployment: Deployment) -> str:
-    """Watch the new champion at work for the time of ``deployment.watch``.
+    """Watch failures and latency of production for the seconds of ``deployment.watch``.
 
     Raises:
-        ProductionError: somebody made another version the champion.
-        LimitError: a limit is passed, or the server is gone.
+        DeploymentError: somebody made another version the champion.
+        LimitError: a limit is exceeded, or the server does not answer any more.
     """
-    return deployment.production.watch(deployment.promoted)
+    promoted, limits = deployment.promoted, deployment.settings.watch
+
+    def require_champion() -> None:
+        with suppress(MlflowException):  # the server works without the registry
+            champion = deployment.find_champion()
+            if champion != promoted:
+                raise DeploymentError(f"somebody made {champion} the champion meanwhile")
+
+    found = live_metrics.watch(
+        deployment.production.client,
+        str(promoted),
+        limits,
+        limits.seconds,
+        deployment.baseline_rate,
+        require_champion,
+    )
+    return found.describe(str(promoted))

@@ -1,147 +1,140 @@
-"""The server in production during a deployment: what it serves, whether it follows, how it does."""
+"""The server in production; where ``deployment.target`` is local, a process of this machine."""
 
 from __future__ import annotations
 
-import time
+import os
+import signal
+import subprocess
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
-from mlflow import MlflowException
-
-from ..errors import PracticeError
-from ..registry import versions
-from ..registry.versions import CHAMPION, Version
+from ..registry.versions import Version
+from ..serving.settings import ServingSettings
 from ..tracking.session import Session
-from . import canary, live_metrics, server_process
-from .server_client import ServerClient, ServerError
-from .server_process import LocalProduction
+from .server_client import ServerClient, ServerError, attempts
+from .server_process import ServerProcess, stop_seconds
 from .settings import DeploymentSettings
 
-LOOK_SECONDS = 0.2  # between two looks
-SPARE_SECONDS = 60  # of a canary, for all that has no limit of its own
 
-
-class ProductionError(PracticeError):
-    """Production does not do what it was asked to; the message says what it does."""
-
-
-class Production:
-    """The server in production, and the champion that it serves before a deployment."""
+class ProductionServer:
+    """The server where production answers, wherever it runs."""
 
     def __init__(self, session: Session) -> None:
-        """Look up the champion; the server is not asked yet."""
-        settings, client = session.settings, session.client
-        self._settings, self._client = settings.section(DeploymentSettings), client
-        self._project = settings
-        self._name = versions.production_name(settings.project.name)
-        self.champion = versions.find_by_alias(client, self._name, CHAMPION)
-        self.place = ServerClient(server_process.address_of(settings))
-        self._local = LocalProduction(session) if self._settings.target == "local" else None
-        self._usual = 0.0  # the share of requests that were refused or failed before
+        """Prepare a client; neither the server nor the store is asked."""
+        self._session = session
+        self._settings = session.settings.section(DeploymentSettings)
+        serving = session.settings.section(ServingSettings)
+        self._folder = session.settings.path(serving.local_copy)
+        self._pid_file = self._folder / "production.pid"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serving.host, serving.host)
+        host = f"[{host}]" if ":" in host else host
+        self.client = ServerClient(self._settings.url or f"http://{host}:{serving.port}")
+        self.url = self.client.url
 
-    def prepare(self) -> str:
-        """Have the champion served, so that there is something to go back to; return in words.
-
-        Raises:
-            ProductionError: it is not, or there is no champion and something answers all the same.
-        """
-        if self.champion is None:
-            if self._local and server_process.listens(self.place.url):
-                served = self.place.version()
-                raise ProductionError(
-                    f"{self.place.url} serves {served} already, and there is no champion yet; end "
-                    "that server, or have this project's production elsewhere (deployment.url)"
-                )
-            return "there is no champion yet"
-        self.require(self.champion)
-        before = self.place.figures()
-        self._usual = before.error_rate() + before.refusal_rate()
-        return f"{self.place.url} serves {self.champion}"
+    @property
+    def is_away(self) -> bool:
+        """Whether it is a server of this machine that does not run."""
+        return self._settings.target == "local" and not self.client.is_listening()
 
     def require(self, version: Version) -> None:
-        """Have a version served everywhere; a local server that does not run is started."""
-        if self._local and not server_process.listens(self.place.url):
-            self._local.start()
-        self.follow(version)
-
-    def follow(self, version: Version) -> None:
-        """Wait until every worker serves a version.
+        """Have every worker serve a version; a server of this machine is started if it is away.
 
         Raises:
-            ProductionError: it was refused, or ``deployment.switch_seconds`` are over.
+            ServerError: it does not start, refuses the version, or ``deployment.switch_seconds``
+                are over.
         """
-        limit = self._settings.switch_seconds
-        deadline, seen = time.monotonic() + limit, ""
-        while time.monotonic() < deadline:
+        if self.is_away:
+            self.start()
+        self.wait_for_version(version)
+
+    def wait_for_version(self, version: Version) -> None:
+        """Wait until every worker serves a version; raises `ServerError` as `require` does."""
+        limit, problem = self._settings.switch_seconds, ""
+        for _ in attempts(limit):
             try:
-                if self.place.serves_everywhere(str(version)):
+                if self.client.serves_everywhere(str(version)):
                     return
-                health = self.place.health()
-                seen = f"it serves {health['version'] or 'nothing'}"
-                if health["registry"] != "ok":
-                    seen += f", and says of the registry: {health['registry']}"
-                refused = health.get("refused", {})
-                if refused.get("version") == str(version):
-                    raise ProductionError(
-                        f"{self.place.url} refuses {version}: {refused['reason']}"
-                    )
+                health = self.client.health()
             except ServerError as error:
-                seen = str(error)
-            time.sleep(LOOK_SECONDS)
-        raise ProductionError(f"{self.place.url} did not serve {version} within {limit} s; {seen}")
+                problem = str(error)
+                continue
+            refused = health.get("refused", {})
+            if refused.get("version") == str(version):
+                raise ServerError(f"{self.url} refuses {version}: {refused['reason']}")
+            problem = f"it serves {health['version'] or 'nothing'}"
+            if health["registry"] != "ok":
+                problem += f", and reports of the registry: {health['registry']}"
+        raise ServerError(f"{self.url} did not serve {version} within {limit} s; {problem}")
 
-    def watch(self, version: Version) -> str:
-        """Watch the version at work for the time of ``deployment.watch``; return in words.
-
-        Raises:
-            ProductionError: somebody made another version the champion.
-            LimitError: a limit is passed, or the server is gone.
-        """
-        limits = self._settings.watch
-
-        def still() -> None:
-            with suppress(MlflowException):
-                champion = versions.find_by_alias(self._client, self._name, CHAMPION)
-                if champion != version:
-                    raise ProductionError(f"somebody made {champion} the champion meanwhile")
-
-        found = live_metrics.watch(
-            self.place, str(version), limits, limits.seconds, self._usual, still
-        )
-        return live_metrics.describe(found, str(version))
-
-    def try_canary(self, candidate: Version, digest: str) -> str:
-        """Have a share of the requests answered by a version, and compare; return in words.
+    def wait_for_canary(self, canary: Version) -> None:
+        """Wait until the server answers requests with a canary, too.
 
         Raises:
-            ProductionError: it was not taken up.
-            LimitError: it does worse than the champion, or too few requests came to say so.
+            ServerError: it refuses the canary, or ``deployment.switch_seconds`` are over.
         """
-        wanted, champion = self._settings.canary, str(self.champion)
-        longest = wanted.seconds + self._settings.switch_seconds + SPARE_SECONDS
-        until = datetime.now(UTC) + timedelta(seconds=longest)
-        copy = canary.start(self._client, self._project, candidate, digest, wanted.share, until)
-        try:
-            self._await_canary(str(copy))
-            limits = self._settings.watch
-            found = live_metrics.watch(self.place, str(copy), limits, wanted.seconds)
-            live_metrics.compare(found, str(copy), champion, wanted)
-            return f"{live_metrics.describe(found, str(copy))}; champion: {live_metrics.describe(found, champion)}"
-        finally:
-            canary.end(self._client, self._project)
-
-    def _await_canary(self, copy: str) -> None:
         limit = self._settings.switch_seconds
-        deadline = time.monotonic() + limit
-        while time.monotonic() < deadline:
-            state = self.place.health().get("canary") or {}
-            if state.get("version") == copy:
+        for _ in attempts(limit):
+            state = self.client.health().get("canary") or {}
+            if state.get("version") == str(canary):
                 if "reason" in state:
-                    raise ProductionError(f"{self.place.url} refuses {copy}: {state['reason']}")
+                    raise ServerError(f"{self.url} refuses {canary}: {state['reason']}")
                 return
-            time.sleep(LOOK_SECONDS)
-        raise ProductionError(f"{self.place.url} took no canary within {limit} s")
+        raise ServerError(f"{self.url} did not start the canary {canary} within {limit} s")
 
-    def end(self) -> bool:
-        """End the server, where it is one of this machine that a deployment started."""
-        return self._local.stop() if self._local else False
+    def start(self) -> None:
+        """Start the server on this machine, to outlive this process.
+
+        Raises:
+            ServerError: it does not start.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        address = urlsplit(self.url)
+        arguments = ["--host", str(address.hostname), "--port", str(address.port or 80)]
+        server = ServerProcess(self._session, self._folder / "production.log", arguments, {})
+        self._pid_file.write_text(str(server.process.pid), encoding="ascii")
+        try:
+            server.wait_until_ready()
+        except BaseException:
+            server.stop()
+            self._pid_file.unlink(missing_ok=True)
+            raise
+
+    def stop(self) -> bool:
+        """End the server, and return whether there was one that a deployment started here.
+
+        Raises:
+            ServerError: it does not end.
+        """
+        pid = self._running_pid()
+        if pid is None:
+            return False
+        os.kill(pid, signal.SIGTERM)
+        for _ in attempts(stop_seconds(self._session)):
+            if self._running_pid() is None:
+                self._pid_file.unlink(missing_ok=True)
+                return True
+        raise ServerError(f"the server does not end; end the process {pid}")
+
+    def _running_pid(self) -> int | None:
+        """Return the server's process id, unless it ended and another program has the id now."""
+        with suppress(OSError, ValueError):
+            pid = int(self._pid_file.read_text(encoding="ascii"))
+            if f"-m {self._session.project.package} serve" in _command_line(pid):
+                return pid
+        return None
+
+
+def _command_line(pid: int) -> str:
+    """Return the command line of a process; empty if there is none, or it has ended."""
+    with suppress(OSError):
+        return (
+            Path(f"/proc/{pid}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode("utf-8", "replace")
+        )
+    with suppress(OSError):  # a system without /proc
+        command = ["ps", "-p", str(pid), "-o", "args="]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return ""

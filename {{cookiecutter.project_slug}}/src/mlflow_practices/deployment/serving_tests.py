@@ -1,4 +1,4 @@
-"""The tests of tests/serving, run against a server, and what came of them."""
+"""The project's tests/serving, run against a server and logged with the current run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,121 +14,93 @@ from mlflow import MlflowException
 
 from .. import privacy
 from ..config import sources
-from ..errors import PracticeError
+from ..errors import PracticeError, listed
 from ..tracking import recording
 from ..tracking.session import Session
 from .settings import DeploymentSettings
 
-SHOWN = 5  # tests that failed, in an error; all of them are in the JUnit file
+SHOWN = 5  # failed tests, or lines of pytest's output, in an error; all are in the JUnit file
 
 
 class ServingTestError(PracticeError):
     """A server did not pass its tests, or they could not be run; the message names each."""
 
 
-@dataclass(frozen=True)
-class TestCounts:
-    """How many tests there were; the seconds are of the whole run."""
-
-    passed: int
-    failed: int
-    skipped: int
-    seconds: float
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        skipped = f", {self.skipped} skipped" if self.skipped else ""
-        return f"{self.passed} tests passed{skipped}"
-
-
-def check(session: Session, address: str, where: str, mark: str = "") -> TestCounts:
-    """Run the tests against a server, and log their JUnit file and figures with the current run.
+def run_serving_tests(session: Session, url: str, place: str, mark: str = "") -> str:
+    """Run the tests against a server, log their JUnit file and counts, and return these in words.
 
     Args:
-        session: of the project; ``deployment.tests`` says which tests.
-        address: of the server.
-        where: staging or production, for the names of what is logged.
-        mark: of the tests that are run; all by default.
+        session: of the project; ``deployment.tests`` is the folder of the tests.
+        url: of the server.
+        place: staging or production, for the names of what is logged.
+        mark: of the tests to run; all by default.
 
     Raises:
         ServingTestError: a test failed, none ran, or ``deployment.test_seconds`` are over.
     """
     if importlib.util.find_spec("pytest") is None:
-        raise ServingTestError("pytest is not installed, which runs the tests; run `make setup`")
+        raise ServingTestError("pytest, which runs the tests, is not installed; run `make setup`")
+    tests = session.settings.section(DeploymentSettings).tests
     with TemporaryDirectory() as folder:
         report = Path(folder, "junit.xml")
-        settings = session.settings.section(DeploymentSettings)
-        said = _run(session, settings, address, report, mark)
+        output = _run_pytest(session, url, report, mark)
         if not report.exists():
-            raise ServingTestError(f"{settings.tests} cannot be run:\n  {said}")
-        text = report.read_text(encoding="utf-8")
-    suite = ET.fromstring(text).find("testsuite")
+            raise ServingTestError(f"{tests} cannot be run:\n  {output}")
+        junit = report.read_text(encoding="utf-8")
+    suite = ET.fromstring(junit).find("testsuite")
     assert suite is not None
-    count = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
-    failed = count["failures"] + count["errors"]
-    tested = TestCounts(
-        count["tests"] - failed - count["skipped"],
-        failed,
-        count["skipped"],
-        float(suite.get("time", "0")),
-    )
     problems = [
-        f"{case.get('name')}: {' '.join(str(bad.get('message')).split())}"
+        f"{case.get('name')}: {' '.join(str(problem.get('message')).split())}"
         for case in suite.iter("testcase")
-        for bad in case
-        if bad.tag in ("failure", "error")
+        for problem in case
+        if problem.tag in ("failure", "error")
     ]
+    count, skipped = int(suite.get("tests", "0")), int(suite.get("skipped", "0"))
+    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
+    passed = count - failed - skipped
+    seconds = float(suite.get("time", "0"))
+    counts = {"passed": passed, "failed": failed, "skipped": skipped, "seconds": seconds}
     try:
-        recording.log_text(text, f"junit/{where}.xml")
-        figures = {f"{where}_tests_{name}": value for name, value in vars(tested).items()}
-        recording.log_metrics_efficiently(figures)
+        recording.log_text(junit, f"junit/{place}.xml")
+        recording.log_metrics_efficiently({f"{place}_tests_{key}": n for key, n in counts.items()})
     except MlflowException:
         if not problems:  # which matter more than that they cannot be recorded
             raise
     if problems:
-        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        heading = f"{len(problems)} of {count['tests']} tests failed:"
-        raise ServingTestError(
-            privacy.redact_text("\n  ".join([heading, *problems[:SHOWN], *more]))
-        )
-    if not tested.passed:
-        raise ServingTestError(f"no test of {settings.tests} was run\n  {said}")
-    return tested
+        shown = problems[:SHOWN]
+        if len(problems) > SHOWN:
+            shown.append(f"and {len(problems) - SHOWN} more")
+        heading = f"{len(problems)} of {count} tests failed"
+        raise ServingTestError(privacy.redact_text(listed(heading, shown)))
+    if not passed:
+        raise ServingTestError(f"no test of {tests} was run\n  {output}")
+    return f"{passed} tests passed" + (f", {skipped} skipped" if skipped else "")
 
 
-def _run(
-    session: Session, settings: DeploymentSettings, address: str, report: Path, mark: str
-) -> str:
-    """Run pytest and return the end of what it said."""
+def _run_pytest(session: Session, url: str, report: Path, mark: str) -> str:
+    """Run the tests and return the end of pytest's output."""
     root, prefix = session.settings.root, sources.variable_prefix(session.project.package)
-    command = [sys.executable, "-m", "pytest", str(root / settings.tests), "-q"]
-    command += [
-        "--junit-xml",
-        str(report),
-        "-p",
-        "no:cacheprovider",
-        *(["-m", mark] if mark else []),
-    ]
-    environment = {
-        **os.environ,
-        "SERVING_URL": address,
+    settings = session.settings.section(DeploymentSettings)
+    command = [sys.executable, "-m", "pytest", str(root / settings.tests), "-q", "-m", mark]
+    command += ["--junit-xml", str(report), "-p", "no:cacheprovider"]
+    variables = {
+        "SERVING_URL": url,
         f"{prefix}ROOT": str(root),
         f"{prefix}ENV": session.settings.environment,
     }
-    limit = settings.test_seconds
     try:
         done = subprocess.run(
             command,
             cwd=root,
-            env=environment,
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=limit,
+            timeout=settings.test_seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
         raise ServingTestError(
-            f"the tests were not done within {limit} s (deployment.test_seconds)"
+            f"the tests took longer than {settings.test_seconds} s (deployment.test_seconds)"
         ) from None
     return privacy.redact_text("\n  ".join((done.stdout + done.stderr).splitlines()[-SHOWN:]))

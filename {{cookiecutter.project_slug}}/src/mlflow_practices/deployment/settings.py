@@ -19,7 +19,7 @@ class CanarySettings(Section):
 
 
 class WatchSettings(Section):
-    """How long production is watched after a change, and what makes it go back."""
+    """How long production is watched after a promotion, and the limits beyond which it goes back."""
 
     seconds: float = Field(default=30, ge=0)
     max_error_rate: float = Field(default=0.01, ge=0, le=1)
@@ -42,18 +42,18 @@ class DeploymentSettings(Section):
 
     @field_validator("url")
     @classmethod
-    def _is_an_address(cls, url: str) -> str:
+    def _valid_address(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.password:
-            raise ValueError("holds a password; production is asked without one")
+            raise ValueError("holds a password; production answers without one")
         if url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("is no address; write it as https://serving.example.com")
+            raise ValueError("is not an address; write it as https://serving.example.com")
         return url.rstrip("/")
 
     @model_validator(mode="after")
-    def _somewhere(self) -> Self:
+    def _require_url(self) -> Self:
         if self.target != "local" and not self.url:
-            raise ValueError(f"`url`: say where production answers; {self.target} runs it")
+            raise ValueError(f"`url`: give the address of production, which {self.target} runs")
         return self
 
 

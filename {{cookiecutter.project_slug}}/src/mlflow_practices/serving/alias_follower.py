@@ -74,7 +74,7 @@ class AliasFollower(threading.Thread):
     def canary(self) -> tuple[Canary, ServedModel] | None:
         """What answers a share of the requests, until its time is up."""
         found = self._canary  # once: the follower's thread may replace it
-        return found if found and not found[0].over else None
+        return found if found and not found[0].expired else None
 
     def end(self) -> None:
         """Stop looking."""

@@ -10,9 +10,9 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ...config.sections import Section
-from ...errors import PracticeError
+from ...errors import PracticeError, did_you_mean
 
-PLACE = "configs/behaviour.yaml"
+PATH = "configs/behaviour.yaml"
 Row = dict[str, Any]
 
 
@@ -21,19 +21,22 @@ class BehaviourError(PracticeError):
 
 
 class Check(Section):
-    """A row that is asked about, every column of the model in it."""
+    """A row with all columns of the model, and what must hold of the answers to it and its changes."""
 
     name: str
     row: Row
 
     @property
     def rows(self) -> list[Row]:
-        """All rows that are asked about."""
-        return [self.row]
+        """The row, and the row with each change."""
+        return [self.row, *({**self.row, **change} for change in self._changes())]
 
     def problem(self, answers: list[Any]) -> str:
-        """Return in words what is wrong with the answers to the rows; empty if nothing is."""
+        """Return what is wrong with the answers to the rows; empty if nothing is."""
         raise NotImplementedError
+
+    def _changes(self) -> list[Row]:
+        return []
 
 
 class MinimumFunctionality(Check):
@@ -45,13 +48,12 @@ class MinimumFunctionality(Check):
 
     @model_validator(mode="after")
     def _expects_something(self) -> Self:
-        if self.answer is self.at_least is self.at_most is None:
+        if self.answer is None and self.at_least is None and self.at_most is None:
             raise ValueError("needs `answer`, `at_least` or `at_most`")
         return self
 
-    def problem(self, answers: list[Any]) -> str:
-        """Return what is wrong with the answer."""
-        [got] = answers
+    def problem(self, answers: list[Any]) -> str:  # noqa: D102
+        got = answers[0]
         if self.answer is not None and not equal(got, self.answer):
             return f"expected {self.answer!r}, got {got!r}"
         if self.at_least is not None and not (is_number(got) and got >= self.at_least):
@@ -67,19 +69,17 @@ class Invariance(Check):
     changes: list[Row] = Field(min_length=1)
     within: float = Field(default=0, ge=0)
 
-    @property
-    def rows(self) -> list[Row]:
-        """The row, then each change of it."""
-        return [self.row, *({**self.row, **change} for change in self.changes)]
+    def _changes(self) -> list[Row]:
+        return self.changes
 
-    def problem(self, answers: list[Any]) -> str:
-        """Return which changes changed the answer."""
-        before, *after = answers
-        return "; ".join(
-            f"another {', '.join(change)} changes the answer from {before!r} to {got!r}"
-            for change, got in zip(self.changes, after, strict=True)
-            if not equal(before, got, self.within)
-        )
+    def problem(self, answers: list[Any]) -> str:  # noqa: D102
+        before = answers[0]
+        found = []
+        for change, after in zip(self.changes, answers[1:], strict=True):
+            if not equal(before, after, self.within):
+                changed = ", ".join(change)
+                found.append(f"another {changed} changes the answer from {before!r} to {after!r}")
+        return "; ".join(found)
 
 
 class Direction(Check):
@@ -95,24 +95,20 @@ class Direction(Check):
             raise ValueError("needs either `answer` or `becomes`")
         return self
 
-    @property
-    def rows(self) -> list[Row]:
-        """The row before and after the change."""
-        return [self.row, {**self.row, **self.change}]
+    def _changes(self) -> list[Row]:
+        return [self.change]
 
-    def problem(self, answers: list[Any]) -> str:
-        """Return how the answer should have moved."""
+    def problem(self, answers: list[Any]) -> str:  # noqa: D102
         before, after = answers
         if self.answer is None:
             expected = f"become {self.becomes!r}"
-            moved = equal(after, self.becomes) and not equal(before, self.becomes)
+            right = equal(after, self.becomes) and not equal(before, self.becomes)
         else:
             expected = f"get {self.answer}"
-            moved = is_number(before) and (
-                after > before if self.answer == "higher" else after < before
-            )
+            low, high = (before, after) if self.answer == "higher" else (after, before)
+            right = is_number(low) and is_number(high) and low < high
         changed = f"with another {', '.join(self.change)} the answer should {expected}"
-        return "" if moved else f"{changed}: got {before!r} before and {after!r} after"
+        return "" if right else f"{changed}: got {before!r} before and {after!r} after"
 
 
 class Behaviour(Section):
@@ -127,19 +123,19 @@ def read(root: Path, columns: Collection[str]) -> Behaviour:
     """Return the checks for a model that has these columns.
 
     Raises:
-        BehaviourError: the file is not there, is no YAML, has a key or a column too many or too few.
+        BehaviourError: the file cannot be read, or has an unknown or a missing key or column.
     """
     try:
-        found = Behaviour.model_validate(yaml.safe_load((root / PLACE).read_text("utf-8")) or {})
+        found = Behaviour.model_validate(yaml.safe_load((root / PATH).read_text("utf-8")) or {})
     except (OSError, UnicodeDecodeError) as error:
-        raise BehaviourError(f"{PLACE}: cannot be read: {error}; an empty file will do") from None
+        raise BehaviourError(f"{PATH}: cannot be read: {error}; an empty file will do") from None
     except yaml.YAMLError as error:
-        raise BehaviourError(f"{PLACE}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise BehaviourError(f"{PATH}: not valid YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise BehaviourError("\n".join(_explain(dict(found)) for found in error.errors())) from None
     for kind in Behaviour.model_fields:
         for check in getattr(found, kind):
-            _require_columns(f"{PLACE}: {kind}: {check.name!r}", check, columns)
+            _require_columns(f"{PATH}: {kind}: {check.name!r}", check, columns)
     return found
 
 
@@ -156,21 +152,21 @@ def is_number(answer: object) -> TypeGuard[float]:
 
 
 def _explain(error: dict[str, Any]) -> str:
-    """Return a line such as ``PLACE: direction: check 2: chnage: unknown key; there are ...``."""
+    """Return a line such as ``PATH: direction: check 2: chnage: unknown key; allowed: ...``."""
     parts = [f"check {part + 1}" if isinstance(part, int) else str(part) for part in error["loc"]]
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        there = Behaviour.model_fields
+        allowed = Behaviour.model_fields
         if len(parts) > 1:
-            there = get_args(there[parts[0]].annotation)[0].model_fields
-        message = f"unknown key; there are {', '.join(there)}"
-    return ": ".join([PLACE, *parts, message])
+            allowed = get_args(allowed[parts[0]].annotation)[0].model_fields
+        message = f"unknown key; allowed: {', '.join(allowed)}{did_you_mean(parts[-1], allowed)}"
+    return ": ".join([PATH, *parts, message])
 
 
 def _require_columns(place: str, check: Check, columns: Collection[str]) -> None:
-    for row in check.rows:
-        if unknown := sorted(row.keys() - set(columns)):
-            there = ", ".join(columns)
-            raise BehaviourError(f"{place}: the model has no column {unknown[0]!r}; it has {there}")
+    known = ", ".join(columns)
+    for name in (name for row in check.rows for name in row):
+        if name not in columns:
+            raise BehaviourError(f"{place}: the model has no column {name!r}; it has {known}")
     if missing := [name for name in columns if name not in check.row]:
         raise BehaviourError(f"{place}: `row` lacks {', '.join(missing)}; write null for no value")

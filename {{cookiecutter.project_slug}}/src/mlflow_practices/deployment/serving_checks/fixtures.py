@@ -12,27 +12,26 @@ from collections.abc import Iterator
 import pytest
 
 from ...tracking.session import open_session
-from .. import server_process
+from ..server_process import staging_server
 from . import expected_predictions
+from .expected_predictions import ExpectedPredictions
 from .server_under_test import ServerUnderTest
-
-URL = "SERVING_URL"
 
 
 @pytest.fixture(scope="session")
-def service(request: pytest.FixtureRequest) -> Iterator[ServerUnderTest]:
-    """Return the server under test, and the session of the project that it belongs to."""
-    if url := os.environ.get(URL):
+def server(request: pytest.FixtureRequest) -> Iterator[ServerUnderTest]:
+    """Return the server under test."""
+    if url := os.environ.get("SERVING_URL"):
         yield ServerUnderTest(url, open_session(request.getfixturevalue("project")))
         return
     session, version = request.getfixturevalue("trained")
-    with server_process.staging(session, version) as server:
-        yield ServerUnderTest(server.wait().url, session)
+    with staging_server(session, version) as client:
+        yield ServerUnderTest(client.url, session)
 
 
 @pytest.fixture(scope="session")
-def truth(
-    service: ServerUnderTest, tmp_path_factory: pytest.TempPathFactory
-) -> expected_predictions.ExpectedPredictions:
-    """Return rows and what the version that the server names predicts of them without it."""
-    return expected_predictions.predict(service, tmp_path_factory.mktemp("model"))
+def expected(
+    server: ServerUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> ExpectedPredictions:
+    """Return rows and what the served version predicts for them without the server."""
+    return expected_predictions.compute(server, tmp_path_factory.mktemp("model"))

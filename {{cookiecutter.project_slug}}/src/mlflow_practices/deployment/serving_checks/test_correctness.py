@@ -7,24 +7,24 @@ import pytest
 from .expected_predictions import ExpectedPredictions
 from .server_under_test import FORMS, ServerUnderTest, records, require
 
-ALONE = 20  # rows, each in a request of its own
+SINGLE_ROWS = 20  # each in a request of its own
 SHOWN = 5  # differences
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_in_every_form(
-    service: ServerUnderTest, truth: ExpectedPredictions, form: str
+    server: ServerUnderTest, expected: ExpectedPredictions, form: str
 ) -> None:
-    write, kind = FORMS[form]
-    _compare(truth, service.predictions(write(truth.rows), kind), form)
+    write, content_type = FORMS[form]
+    _compare(expected, server.predict_body(write(expected.rows), content_type), form)
 
 
-def test_rows_alone(service: ServerUnderTest, truth: ExpectedPredictions) -> None:
-    rows = records(truth.rows.head(ALONE))
-    _compare(truth, [answer for row in rows for answer in service.ask([row])], "a row a request")
+def test_single_rows(server: ServerUnderTest, expected: ExpectedPredictions) -> None:
+    rows = records(expected.rows.head(SINGLE_ROWS))
+    _compare(expected, [server.predict([row])[0] for row in rows], "single rows")
 
 
-def _compare(truth: ExpectedPredictions, answers: list[object], what: str) -> None:
-    wrong = truth.differences(answers)
-    listed = "\n".join(wrong[:SHOWN])
-    require(not wrong, f"{what}: {len(wrong)} of {len(answers)} answers are wrong:\n{listed}")
+def _compare(expected: ExpectedPredictions, answers: list[object], what: str) -> None:
+    wrong = expected.differences(answers)
+    shown = "\n".join(wrong[:SHOWN])
+    require(not wrong, f"{what}: {len(wrong)} of {len(answers)} answers are wrong:\n{shown}")
