@@ -61,10 +61,9 @@ def deploy_model_pipeline(
     client, settings = session.client, session.settings
     deployment = Deployment(session, version)
     with _deployment_run(session, version) as (steps, address):
-        own = [step for step in (*before_promotion, *after_promotion) if _is_own(step)]
-        lease.claim(
-            client, settings, recording.run_id(), _max_seconds(deployment.settings, len(own))
-        )
+        steps_count = len(before_promotion) + len(after_promotion)
+        seconds = _max_seconds(deployment.settings, steps_count)
+        lease.claim(client, settings, recording.run_id(), seconds)
         if champion := promotion.find_champion_copy(client, settings, version):
             with steps.step("production") as notes:
                 deployment.production.require(champion)
@@ -206,19 +205,14 @@ def _roll_back_in_registry(deployment: Deployment, reason: str) -> RollbackResul
     return roll_back()
 
 
-def _is_own(step: Step) -> bool:
-    """Return whether a step is the project's."""
-    return getattr(step, "__module__", "") != Deployment.__module__
-
-
-def _max_seconds(limits: DeploymentSettings, own_steps: int) -> float:
+def _max_seconds(limits: DeploymentSettings, steps: int) -> float:
     """Return the seconds after which a deployment has ended in any case.
 
-    A step of the project's own may take as long as the tests do, ``deployment.test_seconds``.
+    Each step, and the tests after a rollback, may take ``deployment.test_seconds``.
     """
     servers = 2 * limits.ready_seconds + 4 * limits.switch_seconds
-    watched = limits.watch.seconds + (limits.canary.seconds if limits.canary.share else 0)
-    return servers + (3 + own_steps) * limits.test_seconds + watched + SPARE_SECONDS
+    watched = limits.watch.seconds + limits.canary.seconds
+    return servers + watched + (1 + steps) * limits.test_seconds + SPARE_SECONDS
 
 
 def _describe(error: BaseException) -> str:

@@ -38,18 +38,13 @@ class ProductionServer:
         return self._settings.target == "local" and not self.client.is_listening()
 
     def require(self, version: Version) -> None:
-        """Have every worker serve a version; a server of this machine is started if it is away.
-
-        Raises:
-            ServerError: it does not start, refuses the version, or ``deployment.switch_seconds``
-                are over.
-        """
+        """Have every worker serve a version; a server of this machine is started if it is away."""
         if self.is_away:
             self.start()
         self.wait_for_version(version)
 
     def wait_for_version(self, version: Version) -> None:
-        """Wait until every worker serves a version; raises `ServerError` as `require` does."""
+        """Wait until every worker serves a version, at most ``deployment.switch_seconds``."""
         limit, problem = self._settings.switch_seconds, ""
         for _ in attempts(limit):
             try:
@@ -68,44 +63,18 @@ class ProductionServer:
         raise ServerError(f"{self.url} did not serve {version} within {limit} s; {problem}")
 
     def wait_for_canary(self, canary: Version) -> None:
-        """Wait until the server answers requests with a canary, too.
-
-        Raises:
-            ServerError: it refuses the canary, or ``deployment.switch_seconds`` are over.
-        """
+        """Wait until a canary answers requests, at most ``deployment.switch_seconds``."""
         limit = self._settings.switch_seconds
         for _ in attempts(limit):
-            state = self.client.health().get("canary") or {}
+            state = self.client.health().get("canary", {})
             if state.get("version") == str(canary):
                 if "reason" in state:
                     raise ServerError(f"{self.url} refuses {canary}: {state['reason']}")
                 return
         raise ServerError(f"{self.url} did not start the canary {canary} within {limit} s")
 
-    def start(self) -> None:
-        """Start the server on this machine, to outlive this process.
-
-        Raises:
-            ServerError: it does not start.
-        """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        address = urlsplit(self.url)
-        arguments = ["--host", str(address.hostname), "--port", str(address.port or 80)]
-        server = ServerProcess(self._session, self._folder / "production.log", arguments, {})
-        self._pid_file.write_text(str(server.process.pid), encoding="ascii")
-        try:
-            server.wait_until_ready()
-        except BaseException:
-            server.stop()
-            self._pid_file.unlink(missing_ok=True)
-            raise
-
     def stop(self) -> bool:
-        """End the server, and return whether there was one that a deployment started here.
-
-        Raises:
-            ServerError: it does not end.
-        """
+        """End the server, and return whether there was one that a deployment started here."""
         pid = self._running_pid()
         if pid is None:
             return False
@@ -115,6 +84,19 @@ class ProductionServer:
                 self._pid_file.unlink(missing_ok=True)
                 return True
         raise ServerError(f"the server does not end; end the process {pid}")
+
+    def start(self) -> None:
+        """Start the server on this machine, to outlive this process."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        address = urlsplit(self.url)
+        arguments = ["--host", str(address.hostname), "--port", str(address.port or 80)]
+        server = ServerProcess(self._session, self._folder / "production.log", arguments, {})
+        self._pid_file.write_text(str(server.process.pid), encoding="ascii")
+        try:
+            server.wait_until_ready()
+        except BaseException:
+            server.stop()
+            raise
 
     def _running_pid(self) -> int | None:
         """Return the server's process id, unless it ended and another program has the id now."""

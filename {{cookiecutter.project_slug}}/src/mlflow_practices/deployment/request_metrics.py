@@ -22,24 +22,30 @@ class RequestMetrics:
 
     statuses: Mapping[tuple[str, str], float]
     buckets: Mapping[tuple[str, float], float]
+    worker_versions: frozenset[float] = frozenset()  # the number of the version in each worker
 
     def since(self, earlier: RequestMetrics) -> RequestMetrics:
         """Return what was counted after ``earlier``: everything if the server restarted."""
-        restarted = any(self.statuses.get(key, 0) < n for key, n in earlier.statuses.items())
-        if restarted:
-            return self
-        return RequestMetrics(
-            {key: count - earlier.statuses.get(key, 0) for key, count in self.statuses.items()},
-            {key: count - earlier.buckets.get(key, 0) for key, count in self.buckets.items()},
-        )
+        statuses, buckets = dict(self.statuses), dict(self.buckets)
+        for status, count in earlier.statuses.items():
+            statuses[status] = statuses.get(status, 0) - count
+            if statuses[status] < 0:  # the server restarted
+                return self
+        for bucket, count in earlier.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) - count
+        return RequestMetrics(statuses, buckets, self.worker_versions)
 
-    def requests(self, version: str | None = None) -> int:
-        """Return how many requests were answered, refused or failed."""
-        return self._count(version, "")
+    def requests(self, version: str | None = None, first_digits: str = "12345") -> int:
+        """Return how many requests got a status with one of these first digits."""
+        found = 0.0
+        for (name, status), count in self.statuses.items():
+            if version in (None, name) and status not in CLIENT_GONE and status[0] in first_digits:
+                found += count
+        return int(found)
 
     def failed(self, version: str | None = None) -> int:
         """Return how many requests failed in the server (5xx) or were refused (4xx)."""
-        return self._count(version, "5") + self._count(version, "4")
+        return self.requests(version, "45")
 
     def failure_rate(self, version: str | None = None) -> float:
         """Return the share of requests that failed or were refused; 0 without requests."""
@@ -53,7 +59,8 @@ class RequestMetrics:
         """
         counts: dict[float, float] = {}
         for (name, bound), count in self.buckets.items():
-            counts[bound] = counts.get(bound, 0) + (count if version in (None, name) else 0)
+            if version in (None, name):
+                counts[bound] = counts.get(bound, 0) + count
         bounds = sorted(counts)
         cumulative = [counts[bound] for bound in bounds]
         if not cumulative or not cumulative[-1]:
@@ -71,24 +78,12 @@ class RequestMetrics:
         seconds = self.quantile(0.95, version)
         return text if seconds is None else f"{text}, 95 % within {1000 * seconds:.1f} ms"
 
-    def _count(self, version: str | None, first_digit: str) -> int:
-        found = 0.0
-        for (name, status), count in self.statuses.items():
-            counted = status not in CLIENT_GONE and status.startswith(first_digit)
-            if counted and version in (None, name):
-                found += count
-        return int(found)
 
-
-def parse_metrics(page: str) -> tuple[RequestMetrics, set[float]]:
-    """Return the request metrics in a page of /metrics, and the version numbers of the workers.
-
-    Raises:
-        ValueError, KeyError, IndexError: it is not the page of a server of this project.
-    """
+def parse_metrics(page: str) -> RequestMetrics:
+    """Return the metrics in a page of /metrics; raises as the parser does, or `KeyError`."""
     statuses: dict[tuple[str, str], float] = {}
     buckets: dict[tuple[str, float], float] = {}
-    numbers: set[float] = set()
+    worker_versions: set[float] = set()
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             labels = sample.labels
@@ -97,5 +92,5 @@ def parse_metrics(page: str) -> tuple[RequestMetrics, set[float]]:
             elif sample.name == "serving_request_seconds_bucket":
                 buckets[labels["version"], float(labels["le"])] = sample.value
             elif sample.name == "serving_model_version":
-                numbers.add(sample.value)
-    return RequestMetrics(statuses, buckets), numbers
+                worker_versions.add(sample.value)
+    return RequestMetrics(statuses, buckets, frozenset(worker_versions))

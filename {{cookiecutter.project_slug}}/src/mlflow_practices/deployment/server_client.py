@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -20,8 +20,9 @@ from ..errors import PracticeError
 from ..serving.protocol import JSON
 from .request_metrics import RequestMetrics, parse_metrics
 
+# Where /openapi.json has the example and the schema of a request.
+DOCUMENTED = ("paths", "/invocations", "post", "requestBody", "content", JSON)
 CONNECTIONS = 4  # that must all reach the same version: each may reach another worker
-PAUSE_SECONDS = 0.2  # between two attempts
 
 Rows = list[dict[str, Any]]
 
@@ -33,7 +34,8 @@ class ServerError(PracticeError):
 class ServerClient:
     """The server at ``url``. A request takes at most ``timeout_seconds``.
 
-    The ids of its requests start with ``check-``, so that logs and monitoring can leave them out.
+    Every method raises `ServerError` if there is no answer, or not one of this project's server.
+    The ids of requests start with ``check-``, so that logs and monitoring can leave them out.
     """
 
     def __init__(self, url: str, timeout_seconds: float = 5, keep_alive: bool = False) -> None:
@@ -47,24 +49,20 @@ class ServerClient:
 
     def version(self) -> str:
         """Return the version that answers, as NAME/NUMBER."""
-        found = self._get_json("/version")
-        return f"{self.lookup(found, 'name')}/{self.lookup(found, 'version')}"
+        answer = self.request("/version")
+        return f"{self.lookup(answer, 'name')}/{self.lookup(answer, 'version')}"
 
     def health(self) -> dict[str, Any]:
         """Return what the server reports of its health, also when it is not ready (503)."""
-        found: dict[str, Any] = self._get_json("/health", allowed=(200, 503))
-        for key in ("ready", "registry"):
-            self.lookup(found, key)
-        return found
-
-    def request_documentation(self) -> Any:
-        """Return how the server documents a request: its ``example`` and its ``schema``."""
-        found = self._get_json("/openapi.json")
-        return self.lookup(found, "paths", "/invocations", "post", "requestBody", "content", JSON)
+        answer = self.request("/health", allowed=(200, 503))
+        for key in ("ready", "version", "registry"):
+            self.lookup(answer, key)
+        return dict(answer.json())
 
     def example(self) -> Rows:
         """Return the rows of the documented example."""
-        rows: Rows = self.lookup(self.request_documentation(), "example", "dataframe_records")
+        keys = (*DOCUMENTED, "example", "dataframe_records")
+        rows: Rows = self.lookup(self.request("/openapi.json"), *keys)
         return rows
 
     def predict(self, rows: Rows) -> list[Any]:
@@ -73,18 +71,21 @@ class ServerClient:
 
     def predict_body(self, body: bytes, content_type: str = JSON) -> list[Any]:
         """Return the predictions for the body of a request."""
-        response = self.fetch("/invocations", body, content_type)
-        predictions: list[Any] = self.lookup(self.decode(response), "predictions")
+        answer = self.request("/invocations", body, content_type)
+        predictions: list[Any] = self.lookup(answer, "predictions")
         return predictions
 
     def metrics(self) -> RequestMetrics:
         """Return the metrics of requests since the server started."""
-        return self._read_metrics()[0]
+        page = self.request("/metrics").content.decode(errors="replace")
+        try:
+            return parse_metrics(page)
+        except (ValueError, KeyError, IndexError) as error:
+            self._fail_as_other(f"/metrics cannot be read ({type(error).__name__})")
 
     def serves_everywhere(self, version: str) -> bool:
         """Return whether every worker behind the address answers with ``version``."""
-        numbers = self._read_metrics()[1]
-        if numbers != {float(version.rpartition("/")[2])}:
+        if self.metrics().worker_versions != {float(version.rpartition("/")[2])}:
             return False
         return all(self.version() == version for _ in range(CONNECTIONS))
 
@@ -96,38 +97,22 @@ class ServerClient:
             return True
         return False
 
-    def fetch(
+    def request(
         self,
         path: str,
         body: bytes | None = None,
         content_type: str = JSON,
-        allowed: tuple[int, ...] = (200,),
+        allowed: Container[int] = (200,),
+        request_id: str = "",
     ) -> requests.Response:
-        """Return the answer to a request, which must have an allowed status."""
-        response = self.request(path, body, content_type)
-        if response.status_code not in allowed:
-            text = " ".join(response.content[:300].decode(errors="replace").split())
-            self._fail(
-                f"{path}: status {response.status_code}, {text}; see its /health and its log"
-            )
-        return response
-
-    def request(
-        self, path: str, body: bytes | None = None, content_type: str = JSON, request_id: str = ""
-    ) -> requests.Response:
-        """Return the answer to a GET, or with a body to a POST, whatever its status.
-
-        Raises:
-            ServerError: there is none in time. All other methods raise it, too, when the answer is
-                not that of a server of this project.
-        """
+        """Return the answer to a GET, or with a body to a POST; its status must be allowed."""
         headers = {"X-Request-ID": request_id or f"check-{uuid.uuid4().hex}"}
         if body is not None:
             headers["Content-Type"] = content_type
         method = "GET" if body is None else "POST"
         deadline = time.monotonic() + self._timeout
         try:
-            response = self._session.request(
+            answer = self._session.request(
                 method,
                 self.url + path,
                 data=body,
@@ -137,10 +122,10 @@ class ServerClient:
                 stream=True,
             )
             # The timeout holds for a single read; a slow server can cause many of them.
-            timer = threading.Timer(deadline - time.monotonic(), _interrupt, [response])
+            timer = threading.Timer(deadline - time.monotonic(), _interrupt, [answer])
             timer.start()
             try:
-                _ = response.content
+                _ = answer.content
             finally:
                 timer.cancel()
             if time.monotonic() >= deadline:
@@ -149,32 +134,22 @@ class ServerClient:
             late = isinstance(error, requests.Timeout) or time.monotonic() >= deadline
             reason = f"no answer within {self._timeout:g} s" if late else _root_cause(error)
             self._fail(f"{path}: {reason}; is the server running, and is the address right?")
-        return response
+        if answer.status_code not in allowed:
+            text = " ".join(answer.content[:300].decode(errors="replace").split())
+            self._fail(f"{path}: status {answer.status_code}, {text}; see its /health and its log")
+        return answer
 
-    def decode(self, response: requests.Response) -> Any:
-        """Return the JSON of an answer."""
+    def lookup(self, answer: requests.Response, *keys: str) -> Any:
+        """Return the value at a path of keys in the JSON of an answer."""
         try:
-            return response.json()
+            found = answer.json()
         except ValueError:
-            self._fail_as_other(f"an answer with status {response.status_code} that is not JSON")
-
-    def _get_json(self, path: str, allowed: tuple[int, ...] = (200,)) -> Any:
-        return self.decode(self.fetch(path, allowed=allowed))
-
-    def lookup(self, found: Any, *keys: str) -> Any:
-        """Return the value at a path of keys in an answer."""
+            self._fail_as_other(f"an answer with status {answer.status_code} that is not JSON")
         for key in keys:
             if not isinstance(found, dict) or key not in found:
                 self._fail_as_other(f"an answer without {key!r}")
             found = found[key]
         return found
-
-    def _read_metrics(self) -> tuple[RequestMetrics, set[float]]:
-        page = self.fetch("/metrics").content.decode(errors="replace")
-        try:
-            return parse_metrics(page)
-        except (ValueError, KeyError, IndexError) as error:
-            self._fail_as_other(f"/metrics cannot be read ({type(error).__name__})")
 
     def _fail_as_other(self, problem: str) -> NoReturn:
         self._fail(
@@ -191,17 +166,17 @@ def as_json(content: object) -> bytes:
     return json.dumps(content, default=str).encode()
 
 
-def attempts(seconds: float, pause: float = PAUSE_SECONDS) -> Iterator[None]:
+def attempts(seconds: float) -> Iterator[None]:
     """Yield again and again, with a pause between, until the seconds are over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         yield
-        time.sleep(pause)
+        time.sleep(0.2)
 
 
-def _interrupt(response: requests.Response) -> None:
+def _interrupt(answer: requests.Response) -> None:
     with suppress(OSError, RuntimeError, ValueError):  # it was read meanwhile
-        response.raw.shutdown()
+        answer.raw.shutdown()
 
 
 def _root_cause(error: BaseException) -> str:

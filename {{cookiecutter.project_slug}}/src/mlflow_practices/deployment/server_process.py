@@ -51,11 +51,7 @@ class ServerProcess:
             )
 
     def wait_until_ready(self) -> ServerClient:
-        """Return a client of the server when its model is loaded.
-
-        Raises:
-            ServerError: the server ended, or ``deployment.ready_seconds`` are over.
-        """
+        """Return a client when the model is loaded, after ``deployment.ready_seconds`` at most."""
         limit = self._session.settings.section(DeploymentSettings).ready_seconds
         for _ in attempts(limit):
             if (code := self.process.poll()) is not None:
@@ -94,9 +90,6 @@ def staging_server(session: Session, version: Version) -> Iterator[ServerClient]
     """Serve a version on a free port of this machine, apart from all that production uses.
 
     The server ends in every case, also when this process is killed.
-
-    Raises:
-        ServerError: it does not start.
     """
     arguments = ["--model", version.uri, "--host", "127.0.0.1", "--port", "0"]
     arguments += ["--workers", "1", "--parent", str(os.getpid())]

@@ -47,19 +47,18 @@ def run_serving_tests(session: Session, url: str, place: str, mark: str = "") ->
         if not report.exists():
             raise ServingTestError(f"{tests} cannot be run:\n  {output}")
         junit = report.read_text(encoding="utf-8")
-    suite = ET.fromstring(junit).find("testsuite")
-    assert suite is not None
-    problems = [
-        f"{case.get('name')}: {' '.join(str(problem.get('message')).split())}"
-        for case in suite.iter("testcase")
-        for problem in case
-        if problem.tag in ("failure", "error")
-    ]
-    count, skipped = int(suite.get("tests", "0")), int(suite.get("skipped", "0"))
-    failed = int(suite.get("failures", "0")) + int(suite.get("errors", "0"))
-    passed = count - failed - skipped
-    seconds = float(suite.get("time", "0"))
-    counts = {"passed": passed, "failed": failed, "skipped": skipped, "seconds": seconds}
+    suite = ET.fromstring(junit)[0]
+    cases, problems, skipped = list(suite.iter("testcase")), [], 0
+    for case in cases:
+        for result in case:
+            if result.tag in ("failure", "error"):
+                message = " ".join(str(result.get("message")).split())
+                problems.append(f"{case.get('name')}: {message}")
+            elif result.tag == "skipped":
+                skipped += 1
+    passed = len(cases) - len(problems) - skipped
+    seconds = float(suite.get("time", "nan"))
+    counts = {"passed": passed, "failed": len(problems), "skipped": skipped, "seconds": seconds}
     try:
         recording.log_text(junit, f"junit/{place}.xml")
         recording.log_metrics_efficiently({f"{place}_tests_{key}": n for key, n in counts.items()})
@@ -67,14 +66,13 @@ def run_serving_tests(session: Session, url: str, place: str, mark: str = "") ->
         if not problems:  # which matter more than that they cannot be recorded
             raise
     if problems:
-        shown = problems[:SHOWN]
-        if len(problems) > SHOWN:
-            shown.append(f"and {len(problems) - SHOWN} more")
-        heading = f"{len(problems)} of {count} tests failed"
+        hidden = len(problems) - SHOWN
+        shown = problems if hidden <= 0 else [*problems[:SHOWN], f"and {hidden} more"]
+        heading = f"{len(problems)} of {len(cases)} tests failed"
         raise ServingTestError(privacy.redact_text(listed(heading, shown)))
     if not passed:
         raise ServingTestError(f"no test of {tests} was run\n  {output}")
-    return f"{passed} tests passed" + (f", {skipped} skipped" if skipped else "")
+    return f"{passed} tests passed, {skipped} skipped" if skipped else f"{passed} tests passed"
 
 
 def _run_pytest(session: Session, url: str, report: Path, mark: str) -> str:

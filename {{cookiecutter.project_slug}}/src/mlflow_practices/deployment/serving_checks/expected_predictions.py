@@ -98,7 +98,7 @@ def _rows(server: ServerUnderTest, data_version: str) -> tuple[pd.DataFrame, str
         manifest = versioning.load_manifest(folder, data_version)
         test = versioning.read_split(manifest, "test", folder)
     except DataError:
-        return as_table(server.example_rows, server.input_schema), "the model's example"
+        return as_table(server.rows, server.input_schema), "the model's example"
     rows = features(test, manifest.target)
     # A row may have a category that the training rows lack.
     _, reasons = server.input_schema.select_valid(rows, typed=True)

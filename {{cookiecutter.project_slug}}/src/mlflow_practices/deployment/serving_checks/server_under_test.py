@@ -1,8 +1,7 @@
-"""The server under test, whose failures are those of a test, and the forms of a request."""
+"""The server under test, whose errors fail a test, and the forms of a request."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ from ...model.column_rules import Column, Kind
 from ...model.input_schema import InputSchema
 from ...serving.protocol import CSV, JSON, PARQUET
 from ...tracking.session import Session
-from ..server_client import Rows, ServerClient, as_json
+from ..server_client import DOCUMENTED, Rows, ServerClient, as_json
 
 TIMEOUT_SECONDS = 30  # for one answer
 MAX_CELLS = 100_000  # of a request: about 5 MB
@@ -34,7 +33,7 @@ def require(condition: bool, message: str) -> None:
 
 
 class ServerUnderTest(ServerClient):
-    """The server at ``url`` on one connection, and the session of the project that it belongs to."""
+    """The server at ``url``, on one connection, and the session of its project."""
 
     def __init__(self, url: str, session: Session) -> None:
         """Prepare the client; nothing is sent."""
@@ -42,16 +41,16 @@ class ServerUnderTest(ServerClient):
         self.session, self.settings = session, session.settings
 
     @cached_property
-    def example_rows(self) -> Rows:
-        """The documented example of a request, one row or more."""
+    def rows(self) -> Rows:
+        """The rows of the documented example, one or more."""
         return self.example()
 
     @cached_property
     def input_schema(self) -> InputSchema:
         """The documented columns."""
-        schema = self.lookup(self.request_documentation(), "schema", "properties")
-        row = self.lookup(schema, "dataframe_records", "items", "properties")
-        return InputSchema(tuple(_column(name, rules) for name, rules in row.items()))
+        keys = ("schema", "properties", "dataframe_records", "items", "properties")
+        columns = self.lookup(self.request("/openapi.json"), *DOCUMENTED, *keys)
+        return InputSchema(tuple(_column(name, rules) for name, rules in columns.items()))
 
     def _fail(self, problem: str) -> NoReturn:
         fail(privacy.redact_text(self.url + problem))
@@ -66,38 +65,26 @@ def _column(name: str, rules: dict[str, Any]) -> Column:
     return Column(name, "date" if "pattern" in rules else KINDS[rules["type"]], nullable)
 
 
-def records(table: pd.DataFrame) -> Rows:
-    """Return a table as rows for JSON, missing values as null."""
-    rows: Rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return rows
-
-
 def as_table(rows: Rows, schema: InputSchema) -> pd.DataFrame:
     """Return rows of JSON as a table with the types of training."""
     return schema.frame(schema.read({name: [row[name] for row in rows] for name in schema.names}))
 
 
-def _split(rows: pd.DataFrame) -> bytes:
-    data = [list(row.values()) for row in records(rows)]
-    return as_json({"dataframe_split": {"columns": list(rows), "data": data}})
+def with_nulls(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table for JSON, with None for a missing value."""
+    return table.astype(object).where(table.notna(), None)
 
 
-def _inputs(rows: pd.DataFrame) -> bytes:
-    return as_json({"inputs": {name: [row[name] for row in records(rows)] for name in rows}})
-
-
-def _parquet(rows: pd.DataFrame) -> bytes:
-    file = io.BytesIO()
-    rows.to_parquet(file)
-    return file.getvalue()
+def _json(form: str, orient: str, **options: Any) -> Callable[[pd.DataFrame], bytes]:
+    return lambda table: as_json({form: with_nulls(table).to_dict(orient, **options)})
 
 
 # Every form of a request: what makes its body of a table, and the body's content type.
 FORMS: dict[str, tuple[Callable[[pd.DataFrame], bytes], str]] = {
-    "dataframe_split": (_split, JSON),
-    "dataframe_records": (lambda rows: as_json({"dataframe_records": records(rows)}), JSON),
-    "instances": (lambda rows: as_json({"instances": records(rows)}), JSON),
-    "inputs": (_inputs, JSON),
-    "CSV": (lambda rows: rows.to_csv(index=False).encode(), CSV),
-    "Parquet": (_parquet, PARQUET),
+    "dataframe_split": (_json("dataframe_split", "split", index=False), JSON),
+    "dataframe_records": (_json("dataframe_records", "records"), JSON),
+    "instances": (_json("instances", "records"), JSON),
+    "inputs": (_json("inputs", "list"), JSON),
+    "CSV": (lambda table: table.to_csv(index=False).encode(), CSV),
+    "Parquet": (lambda table: table.to_parquet(), PARQUET),
 }

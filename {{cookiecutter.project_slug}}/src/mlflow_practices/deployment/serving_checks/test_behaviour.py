@@ -32,13 +32,13 @@ def test_the_checks_of_the_project(server: ServerUnderTest, checks: Behaviour, k
 
 @pytest.mark.smoke
 def test_the_order_of_columns_does_not_matter(server: ServerUnderTest) -> None:
-    right = server.predict(server.example_rows)
-    got = server.predict([dict(reversed(row.items())) for row in server.example_rows])
+    right = server.predict(server.rows)
+    got = server.predict([dict(reversed(row.items())) for row in server.rows])
     require(got == right, f"columns in reverse: expected {right}, got {got}")
 
 
 def test_the_other_rows_of_a_request_do_not_matter(server: ServerUnderTest) -> None:
-    rows = server.example_rows
+    rows = server.rows
     repeats = max(1, min(500, MAX_CELLS // (len(rows) * len(rows[0]))))
     right = server.predict(rows)
     largest = max(abs(answer) if behaviour.is_number(answer) else 0.0 for answer in right)
@@ -57,7 +57,7 @@ def test_a_whole_number_may_be_written_either_way(server: ServerUnderTest) -> No
     names = [column.name for column in server.input_schema.columns if column.kind == "number"]
     if not names:
         pytest.skip("no column of this model is a number")
-    row = server.example_rows[0]
+    row = server.rows[0]
     whole = {name: round(row[name] or 0) for name in names}
     right = server.predict([{**row, **whole}])
     got = server.predict([{**row, **{name: float(value) for name, value in whole.items()}}])

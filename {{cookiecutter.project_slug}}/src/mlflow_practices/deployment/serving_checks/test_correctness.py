@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .expected_predictions import ExpectedPredictions
-from .server_under_test import FORMS, ServerUnderTest, records, require
+from .server_under_test import FORMS, ServerUnderTest, require, with_nulls
 
 SINGLE_ROWS = 20  # each in a request of its own
 SHOWN = 5  # differences
@@ -20,7 +20,7 @@ def test_a_batch_in_every_form(
 
 
 def test_single_rows(server: ServerUnderTest, expected: ExpectedPredictions) -> None:
-    rows = records(expected.rows.head(SINGLE_ROWS))
+    rows = with_nulls(expected.rows.head(SINGLE_ROWS)).to_dict("records")
     _compare(expected, [server.predict([row])[0] for row in rows], "single rows")
 
 

@@ -21,7 +21,7 @@ def test_a_row_is_answered_in_time(server: ServerUnderTest) -> None:
     if limit is None:
         pytest.skip("evaluation.gates.latency_ms is not set")
     numbers = [column.name for column in server.input_schema.columns if column.kind == "number"]
-    row = server.example_rows[0]
+    row = server.rows[0]
     times: list[float] = []
     deadline = time.perf_counter() + MAX_SECONDS
     while len(times) < MAX_REQUESTS and time.perf_counter() < deadline:
