@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
-from ...model.input_schema import Column
+from ...model.column_rules import Column
 from ...serving.protocol import CSV, JSON, PARQUET
 from ...serving.settings import ServingSettings
 from ..server_client import as_json
