@@ -138,11 +138,10 @@ def _deployment_run(session: Session, version: Version) -> Iterator[tuple[StepLo
         steps = StepLog(session.console)
         try:
             yield steps, run.address
-        except BaseException:
-            with suppress(Exception):  # a store that is gone must not hide the first error
+        finally:
+            # A store that is gone must not hide an error; the end of the run reports it, too.
+            with suppress(*store.STORE_ERRORS):
                 steps.log()
-            raise
-        steps.log()
 
 
 def _run_steps(chosen: Sequence[Step], deployment: Deployment, steps: StepLog) -> None:
