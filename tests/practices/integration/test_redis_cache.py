@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import redis
 from mlflow_practices.model.input_schema import Columns
-from mlflow_practices.serving import cache
+from mlflow_practices.serving import cache, redis_store
+from mlflow_practices.serving.redis_store import RedisStore
 from mlflow_practices.serving.settings import Cache
+from mlflow_practices.serving.stores import Prediction, Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no Valkey for Windows")
 
@@ -80,23 +82,23 @@ class Valkey:
 @pytest.fixture
 def valkey(monkeypatch: pytest.MonkeyPatch) -> Iterator[Valkey]:
     found = Valkey()
-    monkeypatch.setenv(cache.VARIABLE, f"redis://{found.address}")
-    monkeypatch.setattr(cache, "RETRY_SECONDS", 0.1)
+    monkeypatch.setenv(redis_store.URL_VARIABLE, f"redis://{found.address}")
+    monkeypatch.setattr(redis_store, "RETRY_SECONDS", 0.1)
     yield found
     found.kill()
 
 
 @asynccontextmanager
-async def opened(**changes: Any) -> AsyncIterator[cache.RedisStore]:
+async def opened(**changes: Any) -> AsyncIterator[RedisStore]:
     """Yield a store; none of its tasks outlives it, and none raised."""
     store = cache.open_store(Cache.model_validate({"mode": "always", **changes}))
-    assert isinstance(store, cache.RedisStore)
+    assert isinstance(store, RedisStore)
     yield store
     await store.close()
     assert len(asyncio.all_tasks()) == 1
 
 
-async def ask(store: cache.Store, *values: float, version: str = "1") -> tuple[list[Any], int]:
+async def ask(store: Store, *values: float, version: str = "1") -> tuple[list[Any], int]:
     """Ask a model that triples, and check its answers and how long they took."""
     start = time.monotonic()
     columns = {"x": np.array(values, "float64")}
@@ -106,7 +108,7 @@ async def ask(store: cache.Store, *values: float, version: str = "1") -> tuple[l
     return answers, hits
 
 
-async def triple(columns: Columns) -> list[cache.Prediction]:
+async def triple(columns: Columns) -> list[Prediction]:
     return list((columns["x"] * 3).tolist())
 
 
@@ -118,7 +120,7 @@ async def until(reached: Any) -> None:
     raise AssertionError("not reached in 5 seconds")
 
 
-async def written(store: cache.RedisStore, valkey: Valkey, rows: int) -> None:
+async def written(store: RedisStore, valkey: Valkey, rows: int) -> None:
     with valkey.client() as client:
         await until(lambda: client.dbsize() == rows)
 
@@ -130,7 +132,7 @@ def test_another_process_finds_the_answers(valkey: Valkey) -> None:
         "seen": np.array(["NaT", "2024-02-29"], "datetime64[ns]"),
     }
 
-    async def predict(columns: Columns) -> list[cache.Prediction]:
+    async def predict(columns: Columns) -> list[Prediction]:
         return ["low", "high"]
 
     async def main() -> None:
@@ -144,7 +146,7 @@ def test_another_process_finds_the_answers(valkey: Valkey) -> None:
 
 
 def test_answers_come_back_as_they_were(valkey: Valkey) -> None:
-    answers: list[cache.Prediction] = [
+    answers: list[Prediction] = [
         0.1 + 0.2,
         5e-324,
         -0.0,
@@ -157,7 +159,7 @@ def test_answers_come_back_as_they_were(valkey: Valkey) -> None:
         "é\n",
     ]
 
-    async def predict(columns: Columns) -> list[cache.Prediction]:
+    async def predict(columns: Columns) -> list[Prediction]:
         return answers
 
     async def main() -> None:
@@ -198,13 +200,13 @@ def test_what_cannot_be_read_is_a_miss_and_nothing_of_it_runs(
 
     async def main() -> None:
         rows = [float(row) for row in range(len(found) + 1)]
-        keys = [cache.PREFIX + key for key in cache.row_keys("1", {"x": np.array(rows)})]
+        keys = [redis_store.PREFIX + key for key in cache.row_keys("1", {"x": np.array(rows)})]
         with valkey.client() as client:
             client.mset(dict(zip(keys, found, strict=False)))
             client.lpush(keys[-1], "of another type")
         async with opened() as store:
             assert (await ask(store, *rows))[1] == 0
-            assert store.counters.errors == 0
+            assert store.errors == 0
             await until(lambda: not store._unwritten)
             await asyncio.sleep(0.05)
             assert (await ask(store, *rows))[1] == len(rows)
@@ -224,12 +226,12 @@ def test_a_kill_and_a_restart_under_load_fail_no_request(valkey: Valkey) -> None
 
             clients = [asyncio.create_task(client(number)) for number in range(10)]
             await asyncio.sleep(0.15)
-            assert store.counters.hits > 0
+            assert store.hits > 0
             valkey.kill()
-            await until(lambda: store.counters.open)
+            await until(lambda: store.circuit_open)
             await asyncio.to_thread(valkey.start)
             await asyncio.gather(*clients)
-            await until(lambda: not store.counters.open)
+            await until(lambda: not store.circuit_open)
             await ask(store, 1)
             await written(store, valkey, 11)
             assert (await ask(store, *range(11)))[1] == 11
@@ -246,14 +248,14 @@ def test_a_redis_that_hangs_delays_a_few_requests_by_the_timeout_only(valkey: Va
                 gone = asyncio.create_task(ask(store, 1))
                 await asyncio.sleep(0.01)
                 gone.cancel()
-                for row in range(cache.FAILURES):
+                for row in range(redis_store.MAX_FAILURES):
                     await asyncio.gather(*(ask(store, row, row + 1) for _ in range(10)))
-                assert store.counters.open
+                assert store.circuit_open
                 start = time.monotonic()
                 for row in range(20):
                     assert (await ask(store, row))[1] == 0
                 assert time.monotonic() - start < 0.05
-            await until(lambda: not store.counters.open)
+            await until(lambda: not store.circuit_open)
             # Answers to what was given up must not be taken for those to what is asked now.
             for row in range(20):
                 assert (await ask(store, row))[1] == 1
@@ -264,12 +266,12 @@ def test_a_redis_that_hangs_delays_a_few_requests_by_the_timeout_only(valkey: Va
 def test_a_process_that_stands_still_does_not_blame_redis(valkey: Valkey) -> None:
     async def main() -> None:
         async with opened() as store:
-            for row in range(cache.FAILURES):
+            for row in range(redis_store.MAX_FAILURES):
                 asked = asyncio.create_task(ask(store, row))
                 await asyncio.sleep(0.001)
                 time.sleep(0.12)  # noqa: ASYNC251 (as a model would that holds the event loop)
                 await asked
-            assert not store.counters.open
+            assert not store.circuit_open
 
     asyncio.run(main())
 
@@ -283,13 +285,13 @@ def test_a_full_redis_is_still_read(valkey: Valkey) -> None:
                 client.config_set("maxmemory-policy", "noeviction")
                 client.config_set("maxmemory", 1)
             await ask(store, 2, 3)
-            await until(lambda: store.counters.dropped == 2)
+            await until(lambda: store.dropped == 2)
             assert (await ask(store, 4, 1))[1] == 1
-            assert store.counters.dropped == 3  # not even tried so soon
-            assert not store.counters.open
+            assert store.dropped == 3  # not even tried so soon
+            assert not store.circuit_open
             with valkey.client() as client:
                 client.config_set("maxmemory", 0)
-            await asyncio.sleep(cache.RETRY_SECONDS)
+            await asyncio.sleep(redis_store.RETRY_SECONDS)
             await ask(store, 2)
             await written(store, valkey, 2)
 
@@ -299,14 +301,14 @@ def test_a_full_redis_is_still_read(valkey: Valkey) -> None:
 def test_a_wrong_password_is_no_error_and_is_not_shown(
     valkey: Valkey, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(cache.VARIABLE, f"redis://ann:s3cret@{valkey.address}/0")
+    monkeypatch.setenv(redis_store.URL_VARIABLE, f"redis://ann:s3cret@{valkey.address}/0")
     caplog.set_level("DEBUG")
 
     async def main() -> None:
         async with opened() as store:
-            for row in range(cache.FAILURES):
+            for row in range(redis_store.MAX_FAILURES):
                 await ask(store, row)
-            assert store.counters.open
+            assert store.circuit_open
             assert "s3cret" not in f"{store!r} {store.__dict__!r}"
 
     asyncio.run(main())
@@ -315,23 +317,20 @@ def test_a_wrong_password_is_no_error_and_is_not_shown(
 
 
 def test_a_redis_that_comes_late_is_measured_by_itself(valkey: Valkey) -> None:
-    async def slow(columns: Columns) -> list[cache.Prediction]:
-        await asyncio.sleep(0.02)
-        return await triple(columns)
-
     async def main() -> None:
         valkey.kill()
         async with opened(mode="auto", max_rows=10) as store:
             rows = {"x": np.array([1.0])}
-            worth = await cache.measure(store, rows, slow)
-            assert worth.reason.startswith("off: Redis does not answer")
+            await cache.measure_benefit(store, rows, lambda size: 0.02)
+            assert store.status.startswith("off: Redis does not answer")
             await ask(store, 1)
             await asyncio.to_thread(valkey.start)
-            await until(lambda: store.worth.rows)
-            assert store.worth.reason.startswith("on for up to 10 rows: to look up a row takes 0.")
+            await until(lambda: store.largest_batch == 10)
+            assert store.status.startswith("on for up to 10 rows: a look-up takes 0.")
             await ask(store, 1)
             await written(store, valkey, 1)
             assert (await ask(store, 1))[1] == 1
-            assert (await cache.measure(store, rows, triple)).reason.startswith("off: to look up")
+            await cache.measure_benefit(store, rows, lambda size: 0)
+            assert store.status.startswith("off: a look-up takes")
 
     asyncio.run(main())

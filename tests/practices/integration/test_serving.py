@@ -27,7 +27,7 @@ from mlflow.pyfunc import scoring_server
 from mlflow_practices.registry import local_models, versions
 from mlflow_practices.scoring import inference_log
 from mlflow_practices.serving import server as server_module
-from mlflow_practices.serving.cache import CacheError
+from mlflow_practices.serving.redis_store import CacheError
 
 import projects
 from servers import START, Served, Serving, wait_until
@@ -382,7 +382,7 @@ def test_what_cannot_be_served_is_said_and_the_command_ends(
         server_module.serve(session, "models:/a/b/c", {})
     with monkeypatch.context() as wrong:
         wrong.setenv("REDIS_URL", "nowhere:secret@6379")
-        with pytest.raises(CacheError, match="REDIS_URL is no address"):
+        with pytest.raises(CacheError, match="REDIS_URL is not the address"):
             server_module.serve(session, f"models:/{MODEL}/1", {})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

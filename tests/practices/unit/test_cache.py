@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 from mlflow_practices.model.input_schema import Columns
-from mlflow_practices.serving import cache
+from mlflow_practices.serving import cache, redis_store
 from mlflow_practices.serving.settings import Cache
+from mlflow_practices.serving.stores import LocalStore, Prediction, Store
 
 Row = tuple[float, str | None, bool | None, int | None]
 
@@ -44,19 +45,19 @@ class Doubling:
         self.asked: list[list[float]] = []
         self.seconds = seconds
 
-    async def __call__(self, columns: Columns) -> list[cache.Prediction]:
+    async def __call__(self, columns: Columns) -> list[Prediction]:
         self.asked.append(columns["x"].tolist())
         await asyncio.sleep(self.seconds)
         return [value * 2 for value in self.asked[-1]]
 
 
-def local(**changes: object) -> cache.LocalStore:
-    return cache.LocalStore(Cache.model_validate({"mode": "always", **changes}))
+def local(**changes: object) -> LocalStore:
+    return LocalStore(Cache.model_validate({"mode": "always", **changes}))
 
 
 def ask(
-    store: cache.Store | None, model: cache.Predict, *values: float, version: str = "1"
-) -> tuple[list[cache.Prediction], int]:
+    store: Store | None, model: cache.Predict, *values: float, version: str = "1"
+) -> tuple[list[Prediction], int]:
     return asyncio.run(cache.cache_model_predictions(store, version, numbers(*values), model))
 
 
@@ -112,7 +113,7 @@ def test_only_unknown_rows_are_computed_each_once_and_answered_in_order() -> Non
     assert model.asked[1] == [4, 5]
     assert ask(store, model, 5, 5) == ([10, 10], 2)
     assert len(model.asked) == 2
-    assert (store.counters.hits, store.counters.misses) == (5, 6)
+    assert (store.hits, store.misses) == (5, 6)
 
 
 def test_another_version_never_gets_an_old_answer() -> None:
@@ -126,7 +127,7 @@ def test_a_batch_over_the_limit_or_without_rows_goes_past_the_cache() -> None:
     store, model = local(max_rows=2), Doubling()
     for values in ([1, 2, 3], [1, 2, 3], []):
         assert ask(store, model, *values) == ([value * 2 for value in values], 0)
-    assert store.counters == cache.Counters()
+    assert (store.hits, store.misses) == (0, 0)
 
 
 def test_the_least_recently_used_rows_make_room() -> None:
@@ -146,26 +147,33 @@ def test_answers_expire() -> None:
     assert ask(store, model, 1) == ([2], 0)
 
 
-def test_a_cache_is_off_where_the_model_is_as_fast() -> None:
-    async def instant(columns: Columns) -> list[cache.Prediction]:
-        return list(columns["x"].tolist())
+@pytest.mark.parametrize(
+    ("seconds", "rows", "status"),
+    [
+        (0.01, 1000, "on for up to 1000 rows: a look-up takes 0."),
+        (0, 0, "off: a look-up takes 0."),
+    ],
+)
+def test_a_cache_is_off_where_the_model_is_as_fast(seconds: float, rows: int, status: str) -> None:
+    store, model = local(mode="auto"), Doubling()
+    assert [ask(store, model, 1)[1] for _ in range(2)] == [0, 0]  # not measured yet
+    asyncio.run(cache.measure_benefit(store, numbers(1, 2), lambda size: size * seconds))
+    assert store.largest_batch == rows
+    assert store.status.startswith(status)
+    assert [ask(store, model, 1)[1] for _ in range(2)] == [0, min(rows, 1)]
 
-    for model, rows, reason in (
-        (Doubling(seconds=0.01), 1000, "on for up to 1000 rows: to look up a row takes 0."),
-        (instant, 0, "off: to look up a row takes 0."),
-    ):
-        store = local(mode="auto")
-        assert [ask(store, model, 1)[1] for _ in range(2)] == [0, 0]  # not measured yet
-        worth = asyncio.run(cache.measure(store, numbers(1, 2), model))
-        assert worth.rows == rows
-        assert worth.reason.startswith(reason)
-        assert [ask(store, model, 1)[1] for _ in range(2)] == [0, min(rows, 1)]
+
+def test_only_batches_for_which_a_look_up_is_faster_are_looked_up() -> None:
+    store = local(mode="auto", max_rows=50)
+    seconds = {1: 1.0, 10: 1.0, 50: 0.0}
+    asyncio.run(cache.measure_benefit(store, numbers(1, 2), seconds.__getitem__))
+    assert store.largest_batch == 10
 
 
 def test_no_store_is_made_where_it_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cache.VARIABLE, raising=False)
+    monkeypatch.delenv(redis_store.URL_VARIABLE, raising=False)
     assert cache.open_store(Cache(mode="never")) is None
-    assert isinstance(cache.open_store(Cache()), cache.LocalStore)
+    assert isinstance(cache.open_store(Cache()), LocalStore)
     assert ask(None, Doubling(), 1) == ([2], 0)
 
 
@@ -173,7 +181,9 @@ def test_no_store_is_made_where_it_is_never_used(monkeypatch: pytest.MonkeyPatch
 def test_a_wrong_address_is_refused_without_its_password(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(cache.VARIABLE, address)
-    with pytest.raises(cache.CacheError, match="REDIS_URL is no address of a Redis") as caught:
+    monkeypatch.setenv(redis_store.URL_VARIABLE, address)
+    with pytest.raises(
+        redis_store.CacheError, match="REDIS_URL is not the address of a Redis"
+    ) as caught:
         cache.open_store(Cache())
     assert "s3cret" not in str(caught.value)

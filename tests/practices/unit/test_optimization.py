@@ -16,8 +16,18 @@ from mlflow_practices.config.sections import Training
 from mlflow_practices.evaluation import metrics
 from mlflow_practices.model import estimators, safe_loading
 from mlflow_practices.model.signature import features
-from mlflow_practices.optimization import optimization, optimized_model, verification
-from mlflow_practices.optimization.array_preparation import Preparation, to_arrays
+from mlflow_practices.optimization import (
+    latency,
+    onnx_export,
+    optimization,
+    optimized_model,
+    verification,
+)
+from mlflow_practices.optimization.array_preparation import (
+    OptimizationError,
+    Preparation,
+    to_arrays,
+)
 from mlflow_practices.optimization.optimized_model import Optimized, Report
 from mlflow_practices.tracking.session import Session
 from my_ml_project.project import PROJECT
@@ -46,8 +56,8 @@ REGRESSORS: dict[str, dict[str, object]] = {
 
 @pytest.fixture(autouse=True)
 def _time_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "SECONDS", 0.005)
-    monkeypatch.setattr(verification, "SIZES", (1, 10, 100))
+    monkeypatch.setattr(latency, "SECONDS", 0.005)
+    monkeypatch.setattr(latency, "SIZES", (1, 10, 100))
 
 
 @pytest.fixture
@@ -216,7 +226,7 @@ def test_the_copy_answers_as_the_original(
     else:
         assert report.winner == "onnx"
         assert report.differences is not None
-        assert report.differences.rows >= len(X) + 2 * verification.VARIED
+        assert report.differences.rows >= len(X) + 2 * verification.VARIED_ROWS
     for rows in (strange(X, 7), X.head(1)):
         expected, found = pipeline.predict(rows), copy.predict(to_arrays(rows))
         if path in REGRESSORS:
@@ -291,7 +301,7 @@ def test_a_large_forest_is_not_converted(
 ) -> None:
     pipeline = fit(f"ensemble.{name}", {"n_estimators": 5}, X, table["price"])
     nodes = sum(tree.tree_.node_count for tree in np.ravel(pipeline[-1].estimators_))
-    monkeypatch.setattr(optimization, "MOST_NODES", nodes - 1)
+    monkeypatch.setattr(onnx_export, "MAX_NODES", nodes - 1)
     report, copy = choose(pipeline)
     assert (report.winner, copy.format) == ("arrays", "arrays")
     assert f"converting {nodes:,} nodes of trees to ONNX takes too long" in report.reason
@@ -352,14 +362,10 @@ def test_a_copy_that_is_wrong_where_a_tree_splits_is_found_out(
 
 
 def test_the_batch_up_to_which_onnx_is_faster_lies_between_those_timed() -> None:
-    def figures(*latencies: float) -> verification.Measurements:
-        times = dict(zip(verification.SIZES, latencies, strict=True))
-        return verification.Measurements(size_mb=1, load_seconds=1, latency_ms=times)
-
-    slow = figures(10, 10, 100)
-    assert verification.largest_batch(figures(1, 1, 1), slow) is None
-    assert verification.largest_batch(figures(11, 1, 1), slow) == 0
-    assert verification.largest_batch(figures(1, 5, 200), slow) == 31
+    slow = {1: 10, 10: 10, 100: 100}
+    assert latency.largest_faster_batch({1: 1, 10: 1, 100: 1}, slow) is None
+    assert latency.largest_faster_batch({1: 11, 10: 1, 100: 1}, slow) == 0
+    assert latency.largest_faster_batch({1: 1, 10: 5, 100: 200}, slow) == 31
 
 
 def test_numbers_too_large_for_float32_are_not_answered(
@@ -383,9 +389,7 @@ def test_a_damaged_copy_is_refused(
     pipeline = fit(path, CLASSIFIERS[path], X, table["label"])
     choose(pipeline)
     (tmp_path / optimized_model.FOLDER / optimized_model.MODEL).write_bytes(b"not a model")
-    with pytest.raises(
-        optimized_model.OptimizationError, match=r"optimized/: .*; train the model again"
-    ):
+    with pytest.raises(OptimizationError, match=r"optimized/: .*; train the model again"):
         optimized_model.load(tmp_path, pipeline)
 
 

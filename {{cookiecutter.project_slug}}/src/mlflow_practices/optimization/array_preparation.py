@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,18 +14,19 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ..errors import PracticeError
-from ..model.column_rules import DATES
-from ..model.input_schema import Columns
+from ..model.input_schema import DATES, Columns, count_rows
 
 
-class PreparationError(PracticeError):
-    """A step of the pipeline has no counterpart here."""
+class OptimizationError(PracticeError):
+    """There is no optimised copy, or it cannot be loaded."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Columns that become numbers at ``start``, as a transformer's ``transform_arrays`` makes them,
-    if there is one; then imputed and scaled by arrays of shape (features,), if there are.
+    """Columns that become numeric features from ``start`` on.
+
+    They are made by ``transform``, if there is one, then imputed and scaled by arrays of shape
+    (features,), if there are.
     """
 
     columns: list[str]
@@ -35,30 +36,30 @@ class Numbers:
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
 
-    def write(self, columns: Columns, made: np.ndarray) -> None:
-        """Write features into ``made``, of shape (rows, all features), as scikit-learn has them."""
+    def write(self, columns: Columns, features: np.ndarray) -> None:
+        """Write into ``features``, of shape (rows, all features), as scikit-learn has them."""
         values = [columns[name] for name in self.columns]
         if self.transform is None:
-            found = made[:, self.start : self.start + len(values)]
+            own = features[:, self.start : self.start + len(values)]
             for index, column in enumerate(values):
-                found[:, index] = column
+                own[:, index] = column
         else:
-            features = np.asarray(self.transform(values))
-            found = made[:, self.start : self.start + features.shape[1]]
-            found[:] = features
+            made = np.asarray(self.transform(values))
+            own = features[:, self.start : self.start + made.shape[1]]
+            own[:] = made
         if self.missing is not None:
-            np.copyto(found, self.missing, where=np.isnan(found))
-            found -= self.mean
-            found /= self.scale
+            np.copyto(own, self.missing, where=np.isnan(own))
+            own -= self.mean
+            own /= self.scale
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A column whose value says which feature is 1: ``places``, else ``other``; None is missing."""
+class OneHot:
+    """A column whose value says which feature is 1: that in ``features``, else ``unknown``."""
 
     column: str
-    places: dict[Any, int]
-    other: int
+    features: dict[Any, int]  # by value; None is missing
+    unknown: int
 
 
 @dataclass(frozen=True)
@@ -74,64 +75,60 @@ class Preparation:
 
     width: int
     numbers: list[Numbers]
-    encoded: list[Encoded]
+    one_hot: list[OneHot]
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline) -> Self:
-        """Read it off a fitted pipeline.
-
-        Raises:
-            PreparationError: a step has no counterpart here.
-        """
+        """Read it from a fitted pipeline, or raise `OptimizationError`."""
         prepare = pipeline.steps[0][1]
         if len(pipeline.steps) != 2 or not isinstance(prepare, ColumnTransformer):
-            raise PreparationError("the pipeline is not a ColumnTransformer and an estimator")
-        places = prepare.output_indices_
-        width = max((place.stop for place in places.values()), default=0)
-        numbers: list[Numbers] = []
-        encoded: list[Encoded] = []
-        for name, step, columns in prepare.transformers_:
-            if step == "drop":
+            raise OptimizationError("the pipeline is not a ColumnTransformer and an estimator")
+        slices = prepare.output_indices_
+        found = cls(max((each.stop for each in slices.values()), default=0), [], [])
+        for name, transformer, columns in prepare.transformers_:
+            if transformer == "drop":
                 continue
-            names, start = list(columns), places[name].start
-            match step:
-                case Pipeline(steps=[(_, SimpleImputer() as gaps), (_, StandardScaler() as z)]):
-                    numbers.append(_scaled(names, start, None, gaps, z))
-                case Pipeline(
-                    steps=[(_, own), (_, SimpleImputer() as gaps), (_, StandardScaler() as z)]
-                ) if hasattr(own, "transform_arrays"):
-                    numbers.append(_scaled(names, start, own.transform_arrays, gaps, z))
-                case OneHotEncoder(drop=None):
-                    encoded += _encoded(names, start, step, width)
-                case _ if hasattr(step, "transform_arrays"):
-                    numbers.append(Numbers(names, start, step.transform_arrays))
+            names, start, own = list(columns), slices[name].start, None
+            steps = [transformer]
+            if isinstance(transformer, Pipeline):
+                steps = [step for _, step in transformer.steps]
+            if hasattr(steps[0], "transform_arrays"):
+                own = steps.pop(0).transform_arrays
+            match steps:
+                case []:
+                    found.numbers.append(Numbers(names, start, own))
+                case [SimpleImputer() as imputer, StandardScaler() as scaler]:
+                    found.numbers.append(_scaled(names, start, own, imputer, scaler))
+                case [OneHotEncoder(drop=None) as encoder] if own is None:
+                    found.one_hot.extend(_one_hot(names, start, encoder, found.width))
                 case _:
-                    raise PreparationError(
-                        f"its step {name!r} is of no known kind, and has no `transform_arrays`"
+                    raise OptimizationError(
+                        f"its step {name!r} is of an unknown kind without `transform_arrays`"
                     )
-        return cls(width, numbers, encoded)
+        return found
 
     def __call__(self, columns: Columns) -> np.ndarray:
         """Return what the estimator takes: float64 of shape (rows, features)."""
-        rows = len(next(iter(columns.values())))
-        # One more than wanted: there goes what no feature stands for.
-        made = np.zeros((rows, self.width + 1))
+        rows = count_rows(columns)
+        features = np.zeros((rows, self.width + 1))  # the last is that of unknown categories
         for numbers in self.numbers:
-            numbers.write(columns, made)
-        if self.encoded:
+            numbers.write(columns, features)
+        if self.one_hot:
             ones = [
-                [step.places.get(value, step.other) for value in _listed(columns[step.column])]
-                for step in self.encoded
+                [each.features.get(value, each.unknown) for value in _listed(columns[each.column])]
+                for each in self.one_hot
             ]
-            made[np.arange(rows), ones] = 1
-        return made[:, : self.width]
+            features[np.arange(rows), ones] = 1
+        return features[:, : self.width]
 
 
 def drop_unservable_dates(X: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows without dates that no request can hold; see `column_rules.DATES`."""
+    """Return the rows without dates that no request can hold; see `input_schema.DATES`."""
     first, last = DATES
-    outside = [(X[name] < first) | (X[name] >= last) for name in X.select_dtypes("datetime")]
-    return X[~np.any(outside, axis=0)] if outside else X
+    outside = np.zeros(len(X), dtype=bool)
+    for name in X.select_dtypes("datetime"):
+        outside |= ((X[name] < first) | (X[name] >= last)).to_numpy()
+    return X[~outside]
 
 
 def to_arrays(X: pd.DataFrame) -> Columns:
@@ -151,32 +148,36 @@ def _scaled(
     columns: list[str],
     start: int,
     transform: Callable[[list[np.ndarray]], np.ndarray] | None,
-    gaps: SimpleImputer,
-    z: StandardScaler,
+    imputer: SimpleImputer,
+    scaler: StandardScaler,
 ) -> Numbers:
-    missing = gaps.statistics_.astype(np.float64)
-    plain = not gaps.add_indicator and z.with_mean and z.with_std
-    if not plain or np.isnan(missing).any() or not pd.isna(gaps.missing_values):
-        raise PreparationError("an imputer or a scaler has options that are not known")
-    return Numbers(columns, start, transform, missing, z.mean_, z.scale_)
+    missing = imputer.statistics_.astype(np.float64)
+    is_plain = not imputer.add_indicator and scaler.with_mean and scaler.with_std
+    if not is_plain or np.isnan(missing).any() or not pd.isna(imputer.missing_values):
+        raise OptimizationError("an imputer or a scaler has options that are not known")
+    return Numbers(columns, start, transform, missing, scaler.mean_, scaler.scale_)
 
 
-def _encoded(columns: list[str], start: int, encoder: OneHotEncoder, width: int) -> list[Encoded]:
-    rare = getattr(encoder, "infrequent_categories_", [None] * len(columns))
-    found = []
-    for name, categories, infrequent in zip(columns, encoder.categories_, rare, strict=True):
-        shared = set(_values(infrequent)) if infrequent is not None else set()
-        own = [value for value in _values(categories) if value not in shared]
-        places = {value: start + index for index, value in enumerate(own)}
-        start += len(own)
-        other = width
+def _one_hot(
+    columns: list[str], start: int, encoder: OneHotEncoder, unknown: int
+) -> Iterator[OneHot]:
+    infrequent = getattr(encoder, "infrequent_categories_", [None] * len(columns))
+    for name, categories, rare in zip(columns, encoder.categories_, infrequent, strict=True):
+        shared = set() if rare is None else {_none_if_missing(value) for value in rare.tolist()}
+        values = [_none_if_missing(value) for value in categories.tolist()]
+        features = {}
+        for value in values:
+            if value not in shared:
+                features[value] = start
+                start += 1
+        other = unknown
         if shared:
-            places.update(dict.fromkeys(shared, start))
+            features |= dict.fromkeys(shared, start)
             # Those that training did not see are among the rare ones, where there are any.
-            other = start if encoder.handle_unknown == "infrequent_if_exist" else width
+            if encoder.handle_unknown == "infrequent_if_exist":
+                other = start
             start += 1
-        found.append(Encoded(name, places, other))
-    return found
+        yield OneHot(name, features, other)
 
 
 def _listed(column: np.ndarray) -> list[Any]:
@@ -188,5 +189,5 @@ def _listed(column: np.ndarray) -> list[Any]:
     return values
 
 
-def _values(categories: np.ndarray) -> list[Any]:
-    return [None if pd.isna(value) else value for value in categories.tolist()]
+def _none_if_missing(value: Any) -> Any:
+    return None if pd.isna(value) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version as installed
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import shorten
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import skops.io
-from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
 from .. import privacy
@@ -26,16 +25,15 @@ from ..registry import model_files
 from ..registry.versions import Version
 from ..tracking import recording
 from ..tracking.session import Session
-from . import verification
-from .array_preparation import Preparation, PreparationError, drop_unservable_dates, to_arrays
-from .optimized_model import FOLDER, MODEL, REPORT, OptimizationError, Optimized, Report
-from .verification import Differences, Measurements
+from . import latency, onnx_export, verification
+from .array_preparation import OptimizationError, Preparation, drop_unservable_dates, to_arrays
+from .latency import Measurements
+from .optimized_model import FOLDER, MODEL, REPORT, Optimized, Report
+from .verification import Differences
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PRECISIONS = (np.float32, np.float64)  # in this order: trees round their features to the first
-MOST_NODES = 200_000  # of all trees: converting as many takes 4 s, four times as many 30 s
 LIBRARIES = ("onnxruntime", "skl2onnx", "scikit-learn", "skops")
 
 
@@ -76,9 +74,9 @@ def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> R
 def choose_fastest(
     saved: Path, trusted: Sequence[str], X: pd.DataFrame
 ) -> tuple[Report, bytes | None]:
-    """Return which candidate is the best, and the ONNX model if that is it.
+    """Return which candidate is the fastest that agrees, and the ONNX model if that is it.
 
-    Probed for agreement are real rows and variations; timed are batches of the real ones.
+    Candidates have to agree on real rows and variations; timed are batches of the real ones.
 
     Args:
         saved: a pipeline in skops' format.
@@ -87,76 +85,73 @@ def choose_fastest(
     """
     start = time.perf_counter()
     pipeline = skops.io.load(saved, trusted=trusted)
-    seconds, size = time.perf_counter() - start, saved.stat().st_size
-    X = drop_unservable_dates(X)
-    facts: dict[str, Any] = {
-        "candidates": {},
-        "versions": {name: installed(name) for name in LIBRARIES},
-        "trusted_types": trusted,
-    }
-    if X.empty:
-        reason = "the original stays: no row is one that a request can hold"
-        return Report(winner="original", reason=reason, **facts), None
-    real = to_arrays(X)
-
-    def measure(copy: Optimized, size: int, seconds: float) -> Measurements:
-        def batch(places: np.ndarray) -> Columns:
-            return {name: values[places] for name, values in real.items()}
-
-        return verification.measure_latency(copy.predict, batch, len(X), size, seconds)
-
-    candidates: dict[str, Measurements] = facts["candidates"]
-    candidates["original"] = verification.measure_latency(
-        pipeline.predict, lambda places: X.iloc[places], len(X), size, seconds
-    )
+    cost = {"size_mb": saved.stat().st_size / 1e6, "load_seconds": time.perf_counter() - start}
+    candidates: dict[str, Measurements] = {}
+    facts: dict[str, Any] = {"winner": "original", "candidates": candidates}
+    onnx, problem = None, ""
     try:
+        X = drop_unservable_dates(X)
+        if X.empty:
+            raise OptimizationError("no row is one that a request can hold")
+        tables = {rows: X.iloc[np.arange(rows) % len(X)] for rows in latency.SIZES}
+        batches = {rows: to_arrays(table) for rows, table in tables.items()}
+        times = latency.measure(pipeline.predict, tables)
+        candidates["original"] = Measurements(latency_ms=times, **cost)
+
         preparation = Preparation.from_pipeline(pipeline)
-        rows, expected = _probe(X, pipeline, preparation)
-        columns = to_arrays(rows)
-        plain = Optimized(pipeline, preparation)
-        _require_agreement(expected, plain, columns)
-    except (PreparationError, OptimizationError) as error:
-        return Report(winner="original", reason=f"the original stays: {error}", **facts), None
-    except Exception as error:  # noqa: BLE001  of a transformer of the project's
-        # Its words may hold values of rows.
-        reason = f"the original stays: on arrays it raises {type(error).__name__}"
-        return Report(winner="original", reason=reason, **facts), None
-    candidates["arrays"] = measure(plain, size, seconds)
-    try:
+        columns, expected = _verification_rows(X, pipeline, preparation)
+        copy = Optimized(pipeline, preparation)
+        _require_agreement(expected, copy, columns)
+        array_times = latency.measure(copy.predict, batches)
+        candidates["arrays"] = Measurements(latency_ms=array_times, **cost)
+        facts["winner"] = "arrays"
+
         model, facts["differences"] = _convert(pipeline, preparation, columns, expected)
-        onnx: bytes = model.SerializeToString()
+        converted = model.SerializeToString()
         start = time.perf_counter()
-        copy = Optimized(pipeline, preparation, onnx)
-        candidates["onnx"] = measure(copy, len(onnx), time.perf_counter() - start)
+        copy = Optimized(pipeline, preparation, converted)
+        cost = {"size_mb": len(converted) / 1e6, "load_seconds": time.perf_counter() - start}
+        times = latency.measure(copy.predict, batches)
+        candidates["onnx"] = Measurements(latency_ms=times, **cost)
         facts["opset"] = {part.domain or "ai.onnx": part.version for part in model.opset_import}
-        largest = verification.largest_batch(candidates["onnx"], candidates["arrays"])
-        if largest == 0:
+        largest_batch = latency.largest_faster_batch(times, array_times)
+        if largest_batch == 0:
             raise OptimizationError("ONNX is no faster")
+        facts |= {"winner": "onnx", "largest_batch": largest_batch}
+        onnx = converted
     except OptimizationError as error:
-        reason = f"without data frames {_gain(candidates, 'arrays')}; {error}"
-        return Report(winner="arrays", reason=reason, **facts), None
-    reason = f"in ONNX {_gain(candidates, 'onnx')}; {facts['differences']}"
-    return Report(winner="onnx", reason=reason, largest_batch=largest, **facts), onnx
+        problem = str(error)
+    except Exception as error:  # noqa: BLE001  of a transformer of the project's
+        problem = f"on arrays it raises {type(error).__name__}"  # its message may hold values
+    report = Report(
+        reason=_reason(facts, problem),
+        versions={name: installed_version(name) for name in LIBRARIES},
+        trusted_types=list(trusted),
+        **facts,
+    )
+    return report, onnx
 
 
-def _probe(
+def _reason(facts: Mapping[str, Any], problem: str) -> str:
+    winner = facts["winner"]
+    if winner == "original":
+        return f"the original stays: {problem}"
+    one, before = (facts["candidates"][name].latency_ms[1] for name in (winner, "original"))
+    gain = f"one row takes {one:.3f} ms instead of {before:.1f}"
+    if winner == "arrays":
+        return f"without data frames {gain}; {problem}"
+    return f"in ONNX {gain}; {facts['differences']}"
+
+
+def _verification_rows(
     X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation
-) -> tuple[pd.DataFrame, Predictions]:
-    """Return rows, and what the pipeline says of them; real ones alone if gaps make it fail."""
+) -> tuple[Columns, Predictions]:
+    """Return rows, and the pipeline's predictions; only real rows if it fails on variations."""
     rows = verification.probe_rows(X, pipeline, preparation)
     try:
-        return rows, metrics.predict(pipeline, rows)
+        return to_arrays(rows), metrics.predict(pipeline, rows)
     except Exception:  # noqa: BLE001  of a transformer of the project's
-        return X, metrics.predict(pipeline, X)
-
-
-def _in_words(error: Exception) -> str:
-    return shorten(privacy.redact_text(f"{type(error).__name__}: {error}"), 120)
-
-
-def _gain(candidates: Mapping[str, Measurements], name: str) -> str:
-    one, before = (candidates[which].latency_ms[1] for which in (name, "original"))
-    return f"one row takes {one:.3f} ms instead of {before:.1f}"
+        return to_arrays(X), metrics.predict(pipeline, X)
 
 
 def _require_agreement(expected: Predictions, copy: Optimized, columns: Columns) -> Differences:
@@ -169,43 +164,19 @@ def _require_agreement(expected: Predictions, copy: Optimized, columns: Columns)
 def _convert(
     pipeline: Pipeline, preparation: Preparation, columns: Columns, expected: Predictions
 ) -> tuple[ModelProto, Differences]:
-    """Return an ONNX model of the estimator that agrees.
-
-    Raises:
-        OptimizationError: why there is none.
-    """
-    if (nodes := _tree_nodes(pipeline[-1])) > MOST_NODES:
-        raise OptimizationError(
-            f"converting {nodes:,} nodes of trees to ONNX takes too long (at most {MOST_NODES:,})"
-        )
+    """Return an ONNX model of the estimator that agrees, or raise `OptimizationError`."""
+    estimator = pipeline[-1]
+    onnx_export.require_convertible(estimator)
     reasons = []
-    for precision in PRECISIONS:
+    for precision in (np.float32, np.float64):  # in this order: trees round features to float32
         try:
-            model = _export(pipeline[-1], preparation.width, precision)
+            model = onnx_export.convert(estimator, preparation.width, precision)
             copy = Optimized(pipeline, preparation, model.SerializeToString())
             return model, _require_agreement(expected, copy, columns)
         except OptimizationError as error:
             reasons.append(str(error))
         except Exception as error:  # noqa: BLE001  any converter's, and ONNX Runtime's
-            what = f"{type(pipeline[-1]).__name__} cannot be converted to ONNX"
-            reasons.append(f"{what}: {_in_words(error)}")
+            text = privacy.redact_text(f"{type(error).__name__}: {error}")
+            name = type(estimator).__name__
+            reasons.append(f"{name} cannot be converted to ONNX: {shorten(text, 120)}")
     raise OptimizationError(reasons[0])
-
-
-def _tree_nodes(estimator: Any) -> int:
-    """Return how many nodes the trees of an ensemble have together; 0 if it has none."""
-    if hasattr(estimator, "tree_"):
-        return int(estimator.tree_.node_count)
-    members = getattr(estimator, "estimators_", [])  # a table of them in gradient boosting
-    return sum(map(_tree_nodes, members.ravel() if hasattr(members, "ravel") else members))
-
-
-def _export(estimator: Any, width: int, precision: type) -> ModelProto:
-    import skl2onnx  # a second, which serving must not spend
-    from skl2onnx.common import data_types
-
-    tensor = data_types.FloatTensorType if precision is np.float32 else data_types.DoubleTensorType
-    plain = {id(estimator): {"zipmap": False}} if is_classifier(estimator) else None
-    inputs = [("features", tensor([None, width]))]
-    made: ModelProto = skl2onnx.convert_sklearn(estimator, initial_types=inputs, options=plain)
-    return made

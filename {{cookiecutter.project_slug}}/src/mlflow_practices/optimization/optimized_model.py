@@ -12,16 +12,12 @@ from pydantic import BaseModel
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 
-from ..errors import PracticeError
 from ..model.input_schema import Columns
-from .array_preparation import Preparation
-from .verification import Differences, Measurements
+from .array_preparation import OptimizationError, Preparation
+from .latency import Measurements
+from .verification import Differences
 
 FOLDER, MODEL, REPORT = "optimized", "model.onnx", "report.json"  # in a model's files
-
-
-class OptimizationError(PracticeError):
-    """There is no optimised copy, or it cannot be loaded."""
 
 
 class Report(BaseModel, frozen=True):

@@ -1,12 +1,6 @@
-"""Whether a copy of a model answers as the original does, and how quickly."""
+"""Whether a copy of a model answers as the original does."""
 
 from __future__ import annotations
-
-import time
-from collections.abc import Callable
-from itertools import pairwise
-from statistics import median
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,19 +12,9 @@ from .array_preparation import Preparation
 
 TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions
 TIE_MARGIN = 1e-6  # the two largest probabilities of a row are the same
-MOST, VARIED = 10_000, 500  # real rows that are compared, and of each kind of variation
-GAPS = 0.2  # of all values
+MAX_REAL_ROWS, VARIED_ROWS = 10_000, 500  # that are compared; the second of each variation
+VARIED_SHARE = 0.2  # of all values
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a category that no data has
-SIZES = (1, 10, 100, 1000, 10_000)  # rows of the batches that are timed
-REPEATS, SECONDS = 20, 0.03  # at most, for each size
-
-
-class Measurements(BaseModel, frozen=True):
-    """What was measured of a candidate; ``latency_ms`` by the rows of a batch."""
-
-    size_mb: float
-    load_seconds: float
-    latency_ms: dict[int, float]
 
 
 class Differences(BaseModel, frozen=True):
@@ -95,75 +79,29 @@ def probe_rows(
 ) -> pd.DataFrame:
     """Return real rows, and variations: gaps, unknown categories, numbers where a tree splits."""
     random = np.random.default_rng(seed)
-    real = X.iloc[random.permutation(len(X))[:MOST]]
-    varied = X.iloc[random.integers(len(X), size=VARIED)].reset_index(drop=True)
+    real = X.iloc[random.permutation(len(X))[:MAX_REAL_ROWS]]
+    varied = X.iloc[random.integers(len(X), size=VARIED_ROWS)].reset_index(drop=True)
     gaps, strange = varied.copy(), varied.copy()
     for name in X.columns:
         if pd.api.types.is_bool_dtype(gaps[name]):
             gaps[name] = gaps[name].astype(object)
-        gaps[name] = gaps[name].mask(random.random(VARIED) < GAPS)
+        gaps[name] = gaps[name].mask(random.random(VARIED_ROWS) < VARIED_SHARE)
         if pd.api.types.infer_dtype(X[name]) == "string":
-            strange[name] = strange[name].mask(random.random(VARIED) < GAPS, UNKNOWN)
+            strange[name] = strange[name].mask(random.random(VARIED_ROWS) < VARIED_SHARE, UNKNOWN)
     split = _at_splits(varied, pipeline[-1], preparation, random)
     return pd.concat([real, gaps, strange, split], ignore_index=True)
-
-
-def measure_latency(
-    predict: Callable[[Any], object],
-    batch: Callable[[np.ndarray], Any],
-    rows: int,
-    size: int,
-    load_seconds: float,
-) -> Measurements:
-    """Time batches of each of `SIZES` rows, the median of a few, and put the rest beside it.
-
-    Args:
-        predict: what is timed.
-        batch: makes what it takes of the places of some rows.
-        rows: that there are.
-        size: of the candidate's file, in bytes.
-        load_seconds: that loading it took.
-    """
-    found = {}
-    for count in SIZES:
-        taken = batch(np.arange(count) % rows)
-        if count == 1:
-            predict(taken)
-        times: list[float] = []
-        while not times or (len(times) < REPEATS and sum(times) < SECONDS):
-            start = time.perf_counter()
-            predict(taken)
-            times.append(time.perf_counter() - start)
-        found[count] = 1000 * median(times)
-    return Measurements(size_mb=size / 1e6, load_seconds=load_seconds, latency_ms=found)
-
-
-def largest_batch(first: Measurements, second: Measurements) -> int | None:
-    """Return up to how many rows the first takes less time; None if always, 0 if never.
-
-    Between two sizes that were timed, the ratio of times is taken for a power of the rows.
-    """
-    fast, slow = first.latency_ms, second.latency_ms
-    if fast[1] >= slow[1]:
-        return 0
-    for size, larger in pairwise(SIZES):
-        before, after = (np.log(slow[rows] / fast[rows]) for rows in (size, larger))
-        if after < 0:
-            return int(size * (larger / size) ** (before / (before - after)))
-    return None
 
 
 def _at_splits(
     rows: pd.DataFrame, estimator: object, preparation: Preparation, random: np.random.Generator
 ) -> pd.DataFrame:
     """Return rows with a number each where a tree of the estimator splits, as near as it gets."""
-    scaled = [each for each in preparation.numbers if each.transform is None]
-    numbers = scaled[0] if scaled else None
-    members = getattr(estimator, "estimators_", [estimator])
-    members = members.ravel() if isinstance(members, np.ndarray) else members
+    scaled = [numbers for numbers in preparation.numbers if numbers.transform is None]
+    members = np.ravel(getattr(estimator, "estimators_", [estimator]))
     trees = [member.tree_ for member in members if hasattr(member, "tree_")]
-    if numbers is None or not trees:
+    if not scaled or not trees:
         return rows.head(0)
+    numbers = scaled[0]
     feature = np.concatenate([tree.feature for tree in trees]) - numbers.start
     threshold = np.concatenate([tree.threshold for tree in trees])
     usable = np.flatnonzero((feature >= 0) & (feature < len(numbers.columns)))

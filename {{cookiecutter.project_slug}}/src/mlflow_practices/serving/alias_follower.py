@@ -14,7 +14,6 @@ from .. import privacy
 from ..deployment import canary
 from ..deployment.canary import Canary
 from ..registry import local_models, versions
-
 from ..registry.versions import ModelReference, Version
 from ..scoring.served_model import ServedModel
 from ..tracking.session import Session

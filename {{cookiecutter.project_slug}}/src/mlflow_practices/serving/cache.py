@@ -27,11 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def open_store(settings: Cache) -> Store | None:
-    """Return the store: in the Redis of REDIS_URL, else in this process; None if it is never used.
-
-    Raises:
-        CacheError: REDIS_URL is not the address of a Redis.
-    """
+    """Return the store, in the Redis of REDIS_URL or in this process; None if it is never used."""
     if settings.mode == "never":
         return None
     url = os.environ.get(URL_VARIABLE)
@@ -41,58 +37,46 @@ def open_store(settings: Cache) -> Store | None:
 def row_keys(model_key: str, columns: Columns) -> list[bytes]:
     """Return a key of 16 bytes for each row: the same in every process, and for equal rows only.
 
-    With a weak hash a client could craft a row that gets another row's answer, so it is BLAKE2b
-    (RFC 7693), keyed by the model and the kinds of the columns.
-
-    Args:
-        model_key: names the model version among all that share the store.
-        columns: the rows; -0.0 equals 0.0, and every NaN is the same.
+    -0.0 equals 0.0, and every NaN is the same. With a weak hash a client could craft a row that gets
+    another row's answer, so it is BLAKE2b (RFC 7693), keyed by the model and the kinds of columns.
     """
     kinds = "".join([values.dtype.kind for values in columns.values()])
     hash_key = blake2b(f"{kinds} {model_key}".encode(), digest_size=32).digest()
-    by_kind: dict[str, list[np.ndarray]] = {"f": [], "M": [], "O": []}
-    for values in columns.values():
-        by_kind[values.dtype.kind].append(values)
     parts: list[Iterable[bytes]] = []
-    if by_kind["f"]:
-        numbers = np.concatenate(by_kind["f"]) + 0.0  # -0.0 + 0.0 is 0.0
-        numbers[np.isnan(numbers)] = np.nan
-        parts.append(_row_bytes(numbers, len(by_kind["f"])))
-    if by_kind["M"]:
-        dates = np.concatenate(by_kind["M"]).astype("datetime64[ns]")
-        parts.append(_row_bytes(dates, len(by_kind["M"])))
-    if by_kind["O"]:
-        rows = zip(*[values.tolist() for values in by_kind["O"]], strict=True)
-        parts.append(map(orjson.dumps, rows))
+    if numbers := [values for values in columns.values() if values.dtype.kind == "f"]:
+        table = np.array(numbers) + 0.0  # -0.0 + 0.0 is 0.0
+        table[np.isnan(table)] = np.nan
+        parts.append(_row_bytes(table))
+    if dates := [values for values in columns.values() if values.dtype.kind == "M"]:
+        parts.append(_row_bytes(np.array(dates, "datetime64[ns]")))
+    if objects := [values.tolist() for values in columns.values() if values.dtype.kind == "O"]:
+        parts.append(map(orjson.dumps, zip(*objects, strict=True)))
     return [
         blake2b(b"".join(row), digest_size=16, key=hash_key).digest()
         for row in zip(*parts, strict=True)
     ]
 
 
-def _row_bytes(values: np.ndarray, columns: int) -> list[bytes]:
-    """Return the bytes of each row of columns that stand one after another."""
-    table = np.ascontiguousarray(values.reshape(columns, -1).T)
-    found: list[bytes] = table.view(f"V{table.itemsize * columns}").ravel().tolist()
+def _row_bytes(columns: np.ndarray) -> list[bytes]:
+    """Return the bytes of each row of a table of shape (columns, rows)."""
+    rows = np.ascontiguousarray(columns.T)
+    found: list[bytes] = rows.view(f"V{rows.itemsize * len(columns)}").ravel().tolist()
     return found
 
 
 async def cache_model_predictions(
     store: Store | None, model_key: str, columns: Columns, predict: Predict
 ) -> tuple[list[Prediction], int]:
-    """Answer each row from the store, else by the model, which is called once at most.
+    """Return one prediction for each row, and how many of them came from the store.
 
-    New predictions are kept without delaying the request. Batches that are too large for the store
-    go to the model as they are.
+    ``predict`` gets the rows that the store does not know, each once, or a batch that is too large
+    to be looked up. New predictions are kept without delaying the request.
 
     Args:
         store: from `open_store`.
-        model_key: as for `row_keys`.
-        columns: the rows.
-        predict: returns one prediction a row; it gets the rows that are not known, each once.
-
-    Returns:
-        The predictions in the order of the rows, and how many came from the store.
+        model_key: names the model version among all that share the store.
+        columns: arrays of shape (rows,).
+        predict: returns one prediction for each row.
     """
     rows = count_rows(columns)
     if store is None or store.circuit_open or not 0 < rows <= store.largest_batch:
@@ -114,14 +98,10 @@ async def cache_model_predictions(
 async def measure_benefit(
     store: Store, example: Columns, prediction_seconds: Callable[[int], float]
 ) -> None:
-    """Set the largest batch that is looked up: one for which a look-up takes half of a prediction.
+    """Set the largest batch that is looked up: its look-up takes less than half of a prediction.
 
-    Redis is measured again when it answers after a failure.
-
-    Args:
-        store: from `open_store`; nothing is measured where its mode is ``always``.
-        example: rows of the model's input.
-        prediction_seconds: returns how long the model takes for a number of rows.
+    ``prediction_seconds`` returns how long the model takes for a number of rows. Redis is measured
+    again when it answers after a failure.
     """
     if store.settings.mode == "always":
         return
@@ -133,10 +113,14 @@ async def measure_benefit(
     times = ""
     for size in MEASURED_ROWS:
         rows = min(size, store.settings.max_rows)
-        look_up = await _look_up_seconds(store, _take(example, np.arange(rows) % count_rows(example)))
+        look_up = await _look_up_seconds(
+            store, _take(example, np.arange(rows) % count_rows(example))
+        )
         prediction = prediction_seconds(rows)
         if not times:
-            times = f"a look-up takes {look_up * 1000:.3f} ms, a prediction {prediction * 1000:.3f} ms"
+            times = (
+                f"a look-up takes {look_up * 1000:.3f} ms, a prediction {prediction * 1000:.3f} ms"
+            )
         if look_up >= prediction * BREAK_EVEN:
             break
         store.largest_batch = rows

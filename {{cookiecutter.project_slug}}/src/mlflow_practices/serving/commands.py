@@ -1,4 +1,4 @@
-"""The command line's part that serves a model."""
+"""The command ``serve``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from ..tracking.session import Session
 def serve(
     session: Session,
     model: Annotated[
-        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; the champion.")
+        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; default: the champion.")
     ] = "",
-    host: Annotated[str, typer.Option(help="serving.host otherwise.")] = "",
-    port: Annotated[int | None, typer.Option(help="serving.port otherwise; 0: a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="serving.workers otherwise.")] = None,
+    host: Annotated[str, typer.Option(help="Default: serving.host.")] = "",
+    port: Annotated[
+        int | None, typer.Option(help="Default: serving.port; 0 takes a free one.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Default: serving.workers.")] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve a model over HTTP as MLflow does, and follow its alias."""
@@ -25,10 +27,9 @@ def serve(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from . import server
 
-    given = {"host": host or None, "port": port, "workers": workers, "parent": parent}
-    server.serve(session, model, {key: each for key, each in given.items() if each is not None})
+    options = {"host": host or None, "port": port, "workers": workers}
+    changes = {name: value for name, value in options.items() if value is not None}
+    server.serve(session, model, changes, parent)
 
 
-COMMANDS = {
-    "serve": serve,
-}
+COMMANDS = {"serve": serve}

@@ -26,32 +26,24 @@ TYPES: dict[str, dict[str, Any]] = {
 def build_document(model: ServedModel | None) -> dict[str, Any]:
     """Return the OpenAPI document, with the model's own columns and example."""
     document: dict[str, Any] = yaml.safe_load(DOCUMENT.read_text(encoding="utf-8"))
-    if model is None:
-        return document
-    document["info"] = {"title": str(model.version), "version": str(model.version.number)}
-    request = document["paths"]["/invocations"]["post"]["requestBody"]["content"][protocol.JSON]
-    row = request["schema"]["properties"]["dataframe_records"]["items"]
-    row["properties"] = {column.name: _schema(column) for column in model.input_schema.columns}
-    row["required"] = list(row["properties"])
-    request["example"] = {"dataframe_records": model.records()}
+    if model is not None:
+        document["info"] = {"title": str(model.version), "version": str(model.version.number)}
+        request = document["paths"]["/invocations"]["post"]["requestBody"]["content"][protocol.JSON]
+        request["example"] = {"dataframe_records": model.records()}
+        row = request["schema"]["properties"]["dataframe_records"]["items"]
+        row["properties"] = {column.name: _schema(column) for column in model.input_schema.columns}
+        row["required"] = list(row["properties"])
     return document
 
 
 def docs_page(model: ServedModel | None) -> str:
-    """Return the same for people, as HTML without a script or an outside address."""
+    """Return the same for people, as HTML."""
     document = build_document(model)
     example = {"dataframe_records": model.records()[:1]} if model else {}
-    return Template(PAGE.read_text(encoding="utf-8"), autoescape=True).render(
-        title=document["info"]["title"],
-        model=model,
-        example=orjson.dumps(example).decode(),
-        protocol=protocol,
-        paths={
-            path: methods["get"]["summary"]
-            for path, methods in document["paths"].items()
-            if "get" in methods
-        },
+    page: str = Template(PAGE.read_text(encoding="utf-8"), autoescape=True).render(
+        document=document, model=model, example=orjson.dumps(example).decode(), protocol=protocol
     )
+    return page
 
 
 def _schema(column: Column) -> dict[str, Any]:

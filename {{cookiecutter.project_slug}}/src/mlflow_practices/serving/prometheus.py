@@ -20,8 +20,8 @@ from prometheus_client import (
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from .. import machine
+from .settings import METRICS_FOLDER
 
-MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # set where several workers share their metrics
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ROWS = (1, 2, 5, 10, 25, 50, 100, 250, 1000, 10_000, 100_000)
 COUNTERS = {
@@ -84,7 +84,7 @@ def update(totals: Mapping[str, int], values: Mapping[str, float]) -> None:
 def render() -> tuple[bytes, str]:
     """Return the metrics of all workers together, and their content type."""
     registry = REGISTRY
-    if folder := os.environ.get(MULTIPROCESS_FOLDER):
+    if folder := os.environ.get(METRICS_FOLDER):
         for file in Path(folder).glob("gauge_live*.db"):
             process = int(file.stem.rpartition("_")[2])
             if not machine.is_alive(process):

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from redis.asyncio import Redis
@@ -108,14 +108,14 @@ class RedisStore(Store):
         deadline = loop.time() + seconds
         try:
             async with asyncio.timeout_at(deadline):
-                values: list[bytes | None] = await self._redis.mget([PREFIX + key for key in keys])
+                values = await self._redis.mget([PREFIX + key for key in keys])
         except Exception:  # noqa: BLE001  whatever goes wrong here, the model can answer
             self.errors += 1
             if loop.time() < deadline + seconds:  # later: it was this process that stood still
                 self._failures += 1
             return None
         self._failures = 0
-        return values
+        return cast("list[bytes | None]", values)
 
     async def _read(self) -> None:
         while self._waiting:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -26,13 +25,12 @@ from ..registry.versions import ModelReference, parse_reference
 from ..tracking import store
 from ..tracking.session import Session, open_session
 from . import cache
-from .settings import ServingSettings
+from .settings import METRICS_FOLDER, ServingSettings
 
-KEEP_ALIVE_SECONDS = 75  # longer than the 60 of most proxies, so that it is they who close
+KEEP_ALIVE_SECONDS = 75  # proxies mostly wait 60: they close a connection first, not the server
 WORKER_ANSWERS_SECONDS = 60  # a worker that loads a large model is not a dead one
-MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-PARENT_SECONDS = 0.5  # between two looks at whether the parent lives
-GRACE_SECONDS = 10  # beyond draining; then a process whose parent is gone ends in any case
+PARENT_CHECK_SECONDS = 0.5
+GRACE_SECONDS = 10  # after draining; then a process whose parent is gone ends in any case
 log = logging.getLogger(__name__)
 
 
@@ -40,36 +38,33 @@ class ServingError(PracticeError):
     """The server cannot start; the message says what to do."""
 
 
-def serve(session: Session, model: str, given: Mapping[str, Any]) -> None:
+def serve(
+    session: Session, model: str, changes: Mapping[str, Any], parent: int | None = None
+) -> None:
     """Serve a model until SIGTERM or Ctrl-C; requests that are under way are answered first.
 
-    ``given`` goes before `ServingSettings`' host, port and number of workers; its ``parent`` is the id of
-    the process that started this one: when that is gone, this ends as on SIGTERM (POSIX only).
+    Args:
+        session: of the project.
+        model: as ``models:/NAME@ALIAS`` or ``models:/NAME/VERSION``; empty for the champion.
+        changes: values that replace those of `ServingSettings`.
+        parent: the id of the process that started this one; this one ends when that is gone.
 
     Raises:
-        CacheError: REDIS_URL is no address.
-        ServingError: the port is taken, or there is no model and no copy of one.
+        CacheError: REDIS_URL is not the address of a Redis.
+        ServingError: the port is taken, or there is neither a model nor a local copy of one.
     """
     settings = session.settings
-    served = parse_reference(model, settings.project.name)
-    given = dict(given)
-    parent = given.pop("parent", None)
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
-    serving = settings.section(ServingSettings).model_copy(update=given)
+    reference = parse_reference(model, settings.project.name)
+    serving = settings.section(ServingSettings).model_copy(update=dict(changes))
+    _log_to_stderr()
     _end_with(parent, serving.drain_seconds)
-    _require_model(session, served, settings.path(serving.local_copy))
-    cache.open_store(serving.cache)  # which says now what is wrong with its address
+    _require_model(session, reference)
+    cache.open_store(serving.cache)  # raises where the address is wrong
     listening = _listen(serving.host, serving.port)
+    # From these every worker makes a session of its own.
+    facts = (session.project.package, settings.environment, settings.overrides, reference)
     config = uvicorn.Config(
-        # What every worker makes a session of its own from.
-        partial(
-            _application,
-            session.project.package,
-            settings.environment,
-            settings.overrides,
-            served,
-            os.getpid() if serving.workers > 1 else None,
-        ),
+        partial(_application, *facts, os.getpid() if serving.workers > 1 else None),
         factory=True,
         lifespan="on",
         ws="none",
@@ -83,39 +78,43 @@ def serve(session: Session, model: str, given: Mapping[str, Any]) -> None:
         timeout_worker_healthcheck=WORKER_ANSWERS_SECONDS,
     )
     host, port = listening.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    print(f"{served} on {address} (docs at {address}/docs)", file=sys.stderr, flush=True)
-    with listening, TemporaryDirectory(prefix="metrics-") as shared:
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"{reference} on {address} (docs at {address}/docs)", file=sys.stderr, flush=True)
+    with listening, TemporaryDirectory(prefix="metrics-") as folder:
         if serving.workers == 1:
             uvicorn.Server(config).run(sockets=[listening])
-            return
-        os.environ[MULTIPROCESS_FOLDER] = shared
-        Multiprocess(config, sockets=[listening]).run()
+        else:
+            os.environ[METRICS_FOLDER] = folder
+            Multiprocess(config, sockets=[listening]).run()
 
 
 def _application(
     package: str,
     environment: str,
     overrides: Sequence[str],
-    served: ModelReference,
+    reference: ModelReference,
     parent: int | None,
 ) -> object:
     """Make the application in the process that runs it: this one, or a worker of ``parent``."""
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
+    _log_to_stderr()
     session = open_session(load_project(package), environment, overrides)
-    from .app import Application  # late: it counts where the environment says by now
+    from .app import Application  # late: its metrics go where the environment says by now
 
     _end_with(parent, session.settings.section(ServingSettings).drain_seconds)
-    return Application(session, served)
+    return Application(session, reference)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, force=True)
 
 
 def _end_with(parent: int | None, drain_seconds: int) -> None:
-    """End this process when ``parent``, if any, is its parent no more, also while a model loads."""
+    """End this process when ``parent`` is gone, even while a model loads (POSIX only)."""
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(PARENT_SECONDS)
-        log.error("the process that started this one is gone; so it ends, too")
+            time.sleep(PARENT_CHECK_SECONDS)
+        log.error("the process that started this one is gone; this one ends, too")
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(drain_seconds + GRACE_SECONDS)
         os._exit(143)
@@ -124,19 +123,20 @@ def _end_with(parent: int | None, drain_seconds: int) -> None:
         threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _require_model(session: Session, served: ModelReference, copies: Path) -> None:
+def _require_model(session: Session, reference: ModelReference) -> None:
     """Raise `ServingError` where there is nothing to serve and waiting would not help."""
     try:
-        versions.find(session.client, served.name, served.alias_or_number)
+        versions.find(session.client, reference.name, reference.alias_or_number)
         return
     except versions.RegistryError as error:
         raise ServingError(f"{error}; promote a version, or name another with --model") from None
     except store.STORE_ERRORS as error:
         problem = store.error_message(error) if isinstance(error, MlflowException) else str(error)
+    copies = session.settings.path(session.settings.section(ServingSettings).local_copy)
     try:
-        local_models.last_served(served.folder(copies))
+        local_models.last_served(reference.folder(copies))
     except local_models.LocalModelError as error:
-        raise ServingError(f"{served}: {problem}; and {error}") from None
+        raise ServingError(f"{reference}: {problem}; and {error}") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

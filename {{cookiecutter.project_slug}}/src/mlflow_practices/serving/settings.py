@@ -7,6 +7,8 @@ from pydantic import Field
 
 from ..config.sections import InferenceLog, Section
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the variable under which workers share metrics
+
 
 class Cache(Section):
     """Predictions kept for rows that come again: in Redis where REDIS_URL names one, else here."""
