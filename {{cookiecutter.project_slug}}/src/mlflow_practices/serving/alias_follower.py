@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,27 +22,19 @@ RETRY_SECONDS = 60  # until a refused version is tried again: the reason may hav
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a version cannot be loaded, and when to try again (monotonic seconds)."""
-
-    version: str
-    reason: str
-    retry_at: float
-
-
 class VersionLoader:
-    """Loads the versions of one alias; ``refusal`` says why the last one cannot be loaded."""
+    """Loads the versions of one alias; ``refusal`` names one that cannot be loaded, and why."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         """Prepare it; ``folder`` holds the local copies."""
-        self.refusal: Refusal | None = None
+        self.refusal: dict[str, str] | None = None
+        self._retry_at = 0.0
         self._session, self._folder = session, folder
 
     def load(self, version: Version) -> ServedModel | None:
         """Return the loaded and warmed version, or None where it is refused."""
-        refusal = self.refusal
-        if refusal and refusal.version == str(version) and time.monotonic() < refusal.retry_at:
+        is_refused = self.refusal is not None and self.refusal["version"] == str(version)
+        if is_refused and time.monotonic() < self._retry_at:
             return None
         try:
             files = local_models.download(self._session, version, self._folder)
@@ -65,8 +56,9 @@ class VersionLoader:
 
     def refuse(self, version: str, error: Exception) -> None:
         """Remember and log why a version is refused."""
-        self.refusal = Refusal(version, _one_line(error), time.monotonic() + RETRY_SECONDS)
-        _log_once(f"refused {version}: {self.refusal.reason}")
+        self.refusal = {"version": version, "reason": _one_line(error)}
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        _log_once(f"refused {version}: {self.refusal['reason']}")
 
 
 class AliasFollower(threading.Thread):
@@ -116,9 +108,10 @@ class AliasFollower(threading.Thread):
 
     def look(self) -> None:
         """Switch to the version that the alias names now, if it is another and can be loaded."""
-        name, which = self._reference.name, self._reference.alias_or_number
+        reference = self._reference
         try:
-            version = versions.find(self._session.client, name, which)
+            client = self._session.client
+            version = versions.find(client, reference.name, reference.alias_or_number)
         except versions.RegistryError as error:  # it answers: there is no such version
             self.registry_problem = str(error)
             _log_once(self.registry_problem)

@@ -71,8 +71,8 @@ def _health(follower: AliasFollower) -> dict[str, Any]:
         "version": str(follower.model.version) if follower.model else None,
         "registry": follower.registry_problem or "ok",
     }
-    if refusal := follower.loader.refusal:
-        health["refused"] = {"version": refusal.version, "reason": refusal.reason}
+    if follower.loader.refusal:
+        health["refused"] = follower.loader.refusal
     if running := follower.canary:
         canary = running[0]
         health["canary"] = {
@@ -80,8 +80,8 @@ def _health(follower: AliasFollower) -> dict[str, Any]:
             "share": canary.share,
             "until": utc(canary.until),
         }
-    elif refusal := follower.canary_loader.refusal:
-        health["canary"] = {"version": refusal.version, "reason": refusal.reason}
+    elif follower.canary_loader.refusal:
+        health["canary"] = follower.canary_loader.refusal
     return health
 
 

@@ -1,4 +1,4 @@
-"""Where predictions are kept: in this process, or in Redis for all workers (`redis_store`)."""
+"""Where predictions are kept: in this process, or for all workers in Redis (`redis_store`)."""
 
 from __future__ import annotations
 
