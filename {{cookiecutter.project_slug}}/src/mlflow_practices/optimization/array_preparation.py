@@ -14,7 +14,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ..errors import PracticeError
-from ..model.input_schema import DATES, Columns, count_rows
+from ..model.column_rules import DATES
+from ..model.input_schema import Columns, count_rows
 
 
 class OptimizationError(PracticeError):
@@ -123,7 +124,7 @@ class Preparation:
 
 
 def drop_unservable_dates(X: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows without dates that no request can hold; see `input_schema.DATES`."""
+    """Return the rows without dates that no request can hold; see `column_rules.DATES`."""
     first, last = DATES
     outside = np.zeros(len(X), dtype=bool)
     for name in X.select_dtypes("datetime"):

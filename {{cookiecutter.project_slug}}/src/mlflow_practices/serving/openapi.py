@@ -9,7 +9,7 @@ import orjson
 import yaml
 from jinja2 import Template
 
-from ..model.input_schema import LARGEST, Column
+from ..model.column_rules import LARGEST, Column
 from ..scoring.served_model import ServedModel
 from . import protocol
 

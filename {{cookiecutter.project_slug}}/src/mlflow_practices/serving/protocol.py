@@ -41,9 +41,9 @@ def parse_request(body: bytes, content_type: str, schema: InputSchema) -> Column
     if media_type == JSON:
         columns = schema.read(_json_lists(body, schema))
     elif media_type == CSV:
-        columns = schema.read_text(_csv_table(body, schema))
+        columns = schema.read(_csv_table(body, schema), typed=False)
     elif media_type == PARQUET:
-        columns = schema.read_table(_parquet_table(body, schema))
+        columns = schema.read(_parquet_table(body, schema))
     else:
         raise RefusalError("content_type", f"Content-Type must be {JSON}, {CSV} or {PARQUET}", 415)
     if not count_rows(columns):
@@ -79,7 +79,7 @@ def _json_lists(body: bytes, schema: InputSchema) -> Lists:
     if form == "dataframe_split":
         return _split_lists(table, schema)
     if form == "inputs" and isinstance(table, dict):
-        return _column_lists(table, schema)
+        return _column_lists(table)
     return _record_lists(table, form, schema)
 
 
@@ -112,8 +112,7 @@ def _record_lists(rows: Any, form: str, schema: InputSchema) -> Lists:
     return {name: [row.get(name) for row in rows] for name in schema.names}
 
 
-def _column_lists(table: dict[str, Any], schema: InputSchema) -> Lists:
-    schema.require_names(table)
+def _column_lists(table: dict[str, Any]) -> Lists:
     lists = {name: each if isinstance(each, list) else [each] for name, each in table.items()}
     if len({len(values) for values in lists.values()}) > 1:
         raise RefusalError("form", "the lists of inputs must be of the same length")
