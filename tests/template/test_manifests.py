@@ -363,7 +363,7 @@ def test_the_cache_forgets_by_itself_and_is_not_published(deploy: Deploy) -> Non
     command = shlex.join(cache["command"])
     assert re.search(r"--maxmemory \d+mb --maxmemory-policy allkeys-lru", command)
     assert "--save ''" in command  # nothing to write, so that its files can be read-only
-    practices = deploy.project / "src/mlflow_practices/serving/cache.py"
+    practices = deploy.project / "src/mlflow_practices/serving/redis_store.py"
     assert '"REDIS_URL"' in practices.read_text(encoding="utf-8")
 
 
