@@ -15,7 +15,12 @@ import pipelines
 from mlflow_practices.config.metrics import METRICS, ProblemType
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.evaluation.gates import judge
-from mlflow_practices.evaluation.metrics import Predictions, baseline, latency, predict
+from mlflow_practices.evaluation.predictions import (
+    Predictions,
+    make_baseline,
+    measure_latency,
+    predict,
+)
 from sklearn import metrics
 
 rows, repeats = map(int, sys.argv[1:])
@@ -86,7 +91,7 @@ def compare(
     )
     few = X.head(1000)
     model = pipelines.build(path, {}, few, problem).fit(few, y.head(1000))
-    dummy = predict(baseline(problem).fit(few, y.head(1000)), X)
+    dummy = predict(make_baseline(problem).fit(few, y.head(1000)), X)
     candidate, champion = make(0.5), make(0.49)
 
     def every_gate(latency_ms: float) -> None:
@@ -98,7 +103,7 @@ def compare(
 
     cases = {
         "bare metrics": lambda: bare(y, candidate),
-        "every gate": lambda: every_gate(latency(model, X)),
+        "every gate": lambda: every_gate(measure_latency(model, X)),
         "every gate but latency": lambda: every_gate(1),
     }
     return [{name: seconds(case) for name, case in cases.items()} for _ in range(repeats)]

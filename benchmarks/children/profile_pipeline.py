@@ -63,9 +63,12 @@ PARTS = {
     "check which types the model holds": [".model.safe_loading:trusted_types"],
     "log_model": [".tracking.recording:log_sklearn_model"],
     "load the model": [".model.safe_loading:load"],
-    "evaluate: predict, measure": [".evaluation.metrics:predict", ".evaluation.metrics:measure"],
-    "plots": [".evaluation.plots:performance", ".tracking.recording:log_figure"],
-    "permutation importance": [".evaluation.plots:importance"],
+    "evaluate: predict, measure": [
+        ".evaluation.predictions:predict",
+        ".evaluation.metrics:ScoredRows.measure",
+    ],
+    "plots": [".evaluation.plots:log_performance", ".tracking.recording:log_figure"],
+    "permutation importance": [".evaluation.plots:log_importance"],
 }
 
 

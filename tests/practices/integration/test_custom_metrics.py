@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow_practices.config.metrics import Metric
-from mlflow_practices.evaluation.gates import GateError
+from mlflow_practices.evaluation.verdict import GateError
 from mlflow_practices.registry import approval, promotion
 from mlflow_practices.tracking import experiments
 from mlflow_practices.tracking.session import Session, open_session

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.data import versioning
-from mlflow_practices.evaluation import gates
+from mlflow_practices.evaluation.verdict import MetricResult, Verdict
 from mlflow_practices.registry import model_card, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking import documentation, recording, store
@@ -54,7 +54,7 @@ def version(client: MlflowClient) -> Version:
 
 def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
     """Return the Markdown of the version's card."""
-    measured = {"accuracy": gates.MetricResult(0.5, 0.4, 0.6)}
+    measured = {"accuracy": MetricResult(0.5, 0.4, 0.6)}
     subject = model_card.collect_facts(
         client,
         settings,
@@ -69,7 +69,7 @@ def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
             run_id="another",
             pipeline_id="p1",
         ),
-        gates.Verdict("no-champion", [], measured, [], rows=10, latency_ms=1, size_mb=1),
+        Verdict("no-champion", [], measured, [], rows=10, latency_ms=1, size_mb=1),
         model_card.Statements(),
         "the-evaluation",
     )

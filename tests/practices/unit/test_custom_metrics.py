@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from mlflow_practices.config.metrics import Metric
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.config.settings import load_settings
 from mlflow_practices.config.validation_errors import SettingsError
-from mlflow_practices.evaluation import custom_metrics, gates, intervals
-from mlflow_practices.evaluation.metrics import Predictions, baseline, encode, predict
+from mlflow_practices.evaluation import built_in_metrics, custom_metrics, gates, scores
+from mlflow_practices.evaluation.predictions import Predictions, make_baseline, predict
+from mlflow_practices.evaluation.scores import Scores
+from mlflow_practices.evaluation.verdict import Verdict
 from mlflow_practices.tracking.session import open_session
 from my_ml_project.project import PROJECT
 from sklearn.metrics import accuracy_score, log_loss
@@ -53,12 +55,16 @@ def judge(
     demands: dict[str, Any],
     candidate: Predictions,
     champion: Predictions | None = None,
-) -> gates.Verdict:
+) -> Verdict:
     kind = "classification" if candidate.classification else "regression"
-    dummy = predict(baseline(kind).fit(X, y), X)
+    dummy = predict(make_baseline(kind).fit(X, y), X)
     limits = Gates.model_validate(demands)
     given: dict[str, Any] = {"latency_ms": 5.0, "size_mb": 2.0, "metrics": metrics}
     return gates.judge(limits, X, y, candidate, dummy, champion, **given)
+
+
+def built_in(y: pd.Series, predictions: Predictions, resamples: int, seed: int = 0) -> Scores:
+    return built_in_metrics.measure(built_in_metrics.encode(y, predictions), resamples, seed)
 
 
 def own(function: Callable[..., Any], **options: Any) -> dict[str, Metric]:
@@ -78,21 +84,22 @@ def test_it_stands_beside_the_built_in_ones() -> None:
     assert verdict.figures()["test_share_wrong"] == pytest.approx(0.1)
     assert {"baseline_share_wrong", "champion_share_wrong"} <= set(verdict.figures())
     assert verdict.undefined == {}
-    text = json.dumps(verdict.as_dict(), allow_nan=False)
-    assert gates.Verdict.from_dict(json.loads(text)) == verdict
+    values = asdict(verdict)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
 @pytest.mark.parametrize("rows", [ROWS, 5000])  # each a group, and more in a group
 def test_resamples_are_those_of_the_built_in_ones(rows: int) -> None:
     y = classified(rows)
     models = [right(y, rows // 10), right(y, rows // 10, first=rows // 20)]
-    ours, theirs = (custom_metrics.resample(y, model, ACCURACY, 1000, 7) for model in models)
-    one, two = (intervals.resample(encode(y, model), 200, 7) for model in models)
+    ours, theirs = (custom_metrics.measure(y, model, ACCURACY, 1000, 7) for model in models)
+    one, two = (built_in(y, model, 200, 7) for model in models)
     np.testing.assert_allclose(ours.replicates["share_right"], one.replicates["accuracy"])
-    lead = ours.improvement(theirs, "share_right", 0.95)
-    assert lead == pytest.approx(one.improvement(two, "accuracy", 0.95))
-    assert lead[1] < 0 < lead[2]
-    assert ours.improvement(ours, "share_right", 0.95) == (0, 0, 0)
+    low, high = ours.gain_interval(theirs, "share_right", 0.95)
+    assert (low, high) == pytest.approx(one.gain_interval(two, "accuracy", 0.95))
+    assert low < 0 < high
+    assert ours.gain(theirs, "share_right") == pytest.approx(one.gain(two, "accuracy"))
+    assert ours.gain_interval(ours, "share_right", 0.95) == (0, 0)
 
 
 def test_its_cost_is_bounded() -> None:
@@ -104,12 +111,12 @@ def test_its_cost_is_bounded() -> None:
         return float((true == predicted).mean())
 
     model = right(y, 12_000)
-    found = custom_metrics.resample(y, model, own(accuracy), 100_000)
+    found = custom_metrics.measure(y, model, own(accuracy), 100_000)
     assert sizes[0] == 60_000
     assert len(sizes) == 1 + custom_metrics.RESAMPLES
     assert max(sizes[1:]) <= 1.01 * custom_metrics.ROWS
     # The interval is that of all rows nevertheless.
-    whole = intervals.resample(encode(y, model), 1000)
+    whole = built_in(y, model, 1000)
     widths = [
         np.diff(each.interval(name, 0.95)).item()
         for each, name in ((found, "own"), (whole, "accuracy"))
@@ -121,7 +128,7 @@ def test_intervals_of_fewer_rows_hold_the_truth_as_often_as_they_promise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(custom_metrics, "ROWS", 200)
-    monkeypatch.setattr(intervals, "GROUPS", 400)
+    monkeypatch.setattr(scores, "GROUPS", 400)
 
     def rmse(true: np.ndarray, predicted: np.ndarray) -> float:
         return float(np.sqrt(((predicted - true) ** 2).mean()))
@@ -132,12 +139,12 @@ def test_intervals_of_fewer_rows_hold_the_truth_as_often_as_they_promise(
     for seed in range(200):
         y, first, second, common = random.normal(size=(4, 800))
         ours, theirs = (
-            custom_metrics.resample(
+            custom_metrics.measure(
                 pd.Series(y), Predictions(y + error, None, False), metric, 200, seed
             )
             for error in (0.8 * first + 0.6 * common, 1.2 * (0.8 * second + 0.6 * common))
         )
-        _, low, high = ours.improvement(theirs, "own", 0.95)
+        low, high = ours.gain_interval(theirs, "own", 0.95)
         held += low <= 0.2 <= high
     assert 0.90 <= held / 200 <= 0.985
 
@@ -146,11 +153,11 @@ def test_intervals_of_fewer_rows_hold_the_truth_as_often_as_they_promise(
     ("limits", "passed", "words"),
     [
         ({"at_most": 0.1}, True, "share_wrong 0.1 (0."),
-        ({"at_most": 0.09}, False, "at most 0.09 wanted"),
-        ({"at_least": 0.1}, True, "at least 0.1 wanted"),
-        ({"at_least": 0.11}, False, "at least 0.11 wanted"),
+        ({"at_most": 0.09}, False, "at most 0.09 is required"),
+        ({"at_least": 0.1}, True, "at least 0.1 is required"),
+        ({"at_least": 0.11}, False, "at least 0.11 is required"),
         ({"beats_baseline_by": 0.3}, True, "better than the baseline's"),
-        ({"beats_baseline_by": 0.5}, False, "at least 0.5 wanted"),
+        ({"beats_baseline_by": 0.5}, False, "at least 0.5 better is required"),
         ({"champion_margin": 0.0}, True, "0.1 better than the champion's 0.2"),
     ],
 )
@@ -234,8 +241,8 @@ def test_labels_are_those_of_the_table(labels: list[object], kind: str | None) -
         return 0.5
 
     candidate = Predictions(y.to_numpy()[::-1], None, True)
-    points, undefined = custom_metrics.measure(y, candidate, own(function))
-    assert (points, undefined) == ({"own": 0.5}, {})
+    found = custom_metrics.measure(y, candidate, own(function))
+    assert (found.points, found.undefined) == ({"own": 0.5}, {})
     assert seen == [(labels * 10, (labels * 10)[::-1])]
     assert y.tolist() == labels * 10
 
@@ -282,7 +289,7 @@ def test_what_is_no_number_fails_its_gates_and_says_why(
     assert verdict.undefined["own"].startswith(reason)
     assert "own" not in verdict.metrics
     assert "accuracy" in verdict.metrics
-    json.dumps(verdict.as_dict(), allow_nan=False)
+    json.dumps(asdict(verdict), allow_nan=False)
 
 
 def test_what_only_another_model_does_not_define_is_said() -> None:
@@ -319,7 +326,7 @@ def test_most_resamples_must_define_it(undefined: int, of: str) -> None:
             raise ValueError("too few")
         return 0.5
 
-    found = custom_metrics.resample(y, right(y, 40), own(function), 1000)
+    found = custom_metrics.measure(y, right(y, 40), own(function), 1000)
     if of == "most":
         assert found.interval("own", 0.95) == (0.5, 0.5)
         assert found.undefined == {}

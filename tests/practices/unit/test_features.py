@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import skops.io
 from mlflow_practices.config.settings import Settings
-from mlflow_practices.evaluation.metrics import baseline, measure, predict
+from mlflow_practices.evaluation.metrics import ScoredRows
+from mlflow_practices.evaluation.predictions import make_baseline, predict
 from mlflow_practices.model.estimators import make_pipeline
 from mlflow_practices.model.safe_loading import trusted_types
 from mlflow_practices.model.signature import features
@@ -47,9 +48,9 @@ def test_any_estimator_fits_every_kind_of_column(
     X, y = features(table, target), table[target]
     pipeline = make_pipeline(build(X, session.settings), session.settings).fit(X, y)
     score = pipeline.score(X, y)
-    assert score > baseline(problem_type).fit(X, y).score(X, y) + 0.1
+    assert score > make_baseline(problem_type).fit(X, y).score(X, y) + 0.1
     expected = "accuracy" if target == "label" else "r2"
-    assert measure(y, predict(pipeline, X))[expected] == pytest.approx(score)
+    assert ScoredRows(y, predict(pipeline, X)).measure().points[expected] == pytest.approx(score)
     loaded = skops.io.loads(skops.io.dumps(pipeline), trusted=trusted_types(pipeline, session))
     np.testing.assert_array_equal(loaded.predict(X), pipeline.predict(X))
 

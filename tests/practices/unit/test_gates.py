@@ -1,6 +1,7 @@
 """Each gate passes and fails where it should, and says so with its figures."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,13 @@ import pytest
 from mlflow_practices.config.metrics import METRICS
 from mlflow_practices.config.sections import Gates
 from mlflow_practices.evaluation import gates
-from mlflow_practices.evaluation.metrics import Predictions, baseline, latency, predict
+from mlflow_practices.evaluation.predictions import (
+    Predictions,
+    make_baseline,
+    measure_latency,
+    predict,
+)
+from mlflow_practices.evaluation.verdict import Gate, Slice, Verdict
 
 ROWS = 200
 ANY = {"beats_baseline_by": 0.0, "champion_margin": 0.02}
@@ -48,14 +55,14 @@ def judge(
     candidate: Predictions,
     champion: Predictions | str | None = None,
     **facts: Any,
-) -> gates.Verdict:
-    dummy = baseline("regression" if y.dtype == float else "classification").fit(X, y)
+) -> Verdict:
+    dummy = make_baseline("regression" if y.dtype == float else "classification").fit(X, y)
     limits = Gates.model_validate({"resamples": 300, **demands})
     given = {"latency_ms": 5.0, "size_mb": 2.0, **facts}
     return gates.judge(limits, X, y, candidate, predict(dummy, X), champion, **given)
 
 
-def gate(verdict: gates.Verdict, name: str) -> gates.Gate:
+def gate(verdict: Verdict, name: str) -> Gate:
     (found,) = [gate for gate in verdict.gates if gate.name == name]
     return found
 
@@ -77,11 +84,11 @@ def test_without_gates_everything_passes(X: pd.DataFrame, y: pd.Series) -> None:
     ("limits", "passed", "words"),
     [
         ({"at_least": 0.9}, True, "accuracy 0.9 (0."),
-        ({"at_least": 0.91}, False, "at least 0.91 wanted"),
-        ({"at_most": 0.9}, True, "at most 0.9 wanted"),
-        ({"at_most": 0.89}, False, "at most 0.89 wanted"),
+        ({"at_least": 0.91}, False, "at least 0.91 is required"),
+        ({"at_most": 0.9}, True, "at most 0.9 is required"),
+        ({"at_most": 0.89}, False, "at most 0.89 is required"),
         ({"beats_baseline_by": 0.4}, True, "0.4 better than the baseline's 0.5"),
-        ({"beats_baseline_by": 0.41}, False, "at least 0.41 wanted"),
+        ({"beats_baseline_by": 0.41}, False, "at least 0.41 better is required"),
     ],
 )
 def test_limits_of_a_metric(
@@ -123,7 +130,7 @@ def test_the_champion_may_be_better_by_the_margin(X: pd.DataFrame, y: pd.Series)
     assert other.value is not None
     assert other.value < -0.02
     assert "is 0 better than the champion's 0.9 (-0.0" in other.reason
-    assert "no worse than by 0.02 wanted" in other.reason
+    assert "at most 0.02 worse is allowed" in other.reason
 
 
 def test_a_champion_that_cannot_be_judged_fails_its_gates(X: pd.DataFrame, y: pd.Series) -> None:
@@ -178,15 +185,15 @@ def test_the_worst_slice_is_named(X: pd.DataFrame, y: pd.Series) -> None:
     (found,) = verdict.gates
     assert (found.name, found.passed, found.value, found.limit) == ("slices", False, 0.8, 0.85)
     expected = "accuracy 0.8 where colour is red (50 rows), the worst of 12 slices"
-    assert found.reason == f"{expected}, at least 0.85 wanted"
-    assert verdict.slices[0] == gates.Slice("colour", "red", 50, 0.8)
+    assert found.reason == f"{expected}, at least 0.85 is required"
+    assert verdict.slices[0] == Slice("colour", "red", 50, 0.8)
     colours = {each.value for each in verdict.slices if each.column == "colour"}
     assert colours == {"red", "green", "blue", "missing"}
     dates = {each.value for each in verdict.slices if each.column == "seen"}
     assert "2024-01-01 to 2024-02-19 18:00:00" in dates
     few = judge(X, y, {"slices": {**slices, "min_rows": 51}}, candidate)
     assert few.failed == []
-    assert "no slice has the 51 rows" in few.gates[0].reason
+    assert "no slice has 51 rows" in few.gates[0].reason
     assert len(few.slices) == 12
     reported = judge(X, y, {"slices": {**slices, "at_least": None}}, candidate)
     assert (reported.gates, len(reported.slices)) == ([], 12)
@@ -234,8 +241,8 @@ def test_budgets_and_the_card(X: pd.DataFrame, y: pd.Series) -> None:
     facts = {"latency_ms": 12.5, "size_mb": np.inf, "card_gaps": ["intended use", "limits"]}
     verdict = judge(X, y, demands, right(y, 0), None, **facts)
     reasons = {each.name: each.reason for each in verdict.failed}
-    assert reasons["latency"] == "12.5 ms for one row, at most 10 wanted"
-    assert reasons["size"] == "inf MB, at most 3 wanted"
+    assert reasons["latency"] == "12.5 ms for one row, at most 10 is allowed"
+    assert reasons["size"] == "inf MB, at most 3 is allowed"
     assert reasons["card"] == "the model card does not state intended use, limits"
 
 
@@ -246,10 +253,10 @@ def test_a_verdict_survives_json(X: pd.DataFrame, y: pd.Series) -> None:
         "latency_ms": 10,
     }
     verdict = judge(X, y, demands, right(y, 20), right(y, 10))
-    text = json.dumps(verdict.as_dict(), allow_nan=False)
-    assert gates.Verdict.from_dict(json.loads(text)) == verdict
+    values = asdict(verdict)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
 def test_latency_is_in_milliseconds(X: pd.DataFrame, y: pd.Series) -> None:
-    model = baseline("classification").fit(X, y)
-    assert 0 < latency(model, X) < 100
+    model = make_baseline("classification").fit(X, y)
+    assert 0 < measure_latency(model, X) < 100

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow_practices.registry.model_card as cards
 import pytest
 from mlflow_practices import privacy
-from mlflow_practices.evaluation.gates import Gate, MetricResult, Slice, Verdict
+from mlflow_practices.evaluation.verdict import Gate, MetricResult, Slice, Verdict
 from mlflow_practices.registry.model_card import Statements
 from my_ml_project.project import PROJECT
 

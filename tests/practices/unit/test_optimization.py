@@ -13,7 +13,7 @@ import pytest
 import skops.io
 import yaml
 from mlflow_practices.config.sections import Training
-from mlflow_practices.evaluation import metrics
+from mlflow_practices.evaluation.predictions import Predictions, predict
 from mlflow_practices.model import estimators, safe_loading
 from mlflow_practices.model.signature import features
 from mlflow_practices.optimization import (
@@ -324,9 +324,9 @@ def test_a_wrong_copy_is_found_out(X: pd.DataFrame, table: pd.DataFrame) -> None
         fit("ensemble.RandomForestClassifier", {"n_estimators": 5, "max_depth": depth}, X, y)
         for depth, y in ((3, table["label"]), (2, table["label"]))
     )
-    expected = metrics.predict(right, X)
-    same = metrics.predict(right, X)
-    other = metrics.predict(wrong, X)
+    expected = predict(right, X)
+    same = predict(right, X)
+    other = predict(wrong, X)
     assert same.probabilities is not None
     assert other.probabilities is not None
     assert verification.compare(expected, same.values, same.probabilities.to_numpy()).agree
@@ -340,7 +340,7 @@ def test_a_wrong_copy_is_found_out(X: pd.DataFrame, table: pd.DataFrame) -> None
 
 def test_a_tie_may_be_broken_either_way() -> None:
     chances = pd.DataFrame({"a": [0.5, 0.9], "b": [0.5, 0.1]})
-    expected = metrics.Predictions(np.array(["a", "a"]), chances, True)
+    expected = Predictions(np.array(["a", "a"]), chances, True)
     tie = verification.compare(expected, np.array(["b", "a"]), chances.to_numpy())
     assert (tie.labels, tie.ties, tie.agree) == (1, 1, True)
     assert not verification.compare(expected, np.array(["b", "b"]), chances.to_numpy()).agree
@@ -353,7 +353,7 @@ def test_a_copy_that_is_wrong_where_a_tree_splits_is_found_out(
     pipeline = fit("ensemble.RandomForestRegressor", {"n_estimators": 3}, X, table["price"])
     prepare = Preparation.from_pipeline(pipeline)
     rows = verification.probe_rows(X, pipeline, prepare)
-    expected = metrics.predict(pipeline, rows)
+    expected = predict(pipeline, rows)
     made = prepare(to_arrays(rows))
     assert verification.compare(expected, pipeline[-1].predict(made)).agree
     # As if they had been scaled in float32: the last bit differs.

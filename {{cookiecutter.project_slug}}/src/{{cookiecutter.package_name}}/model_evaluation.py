@@ -1,13 +1,14 @@
 """A model version to metrics, plots, the verdict of its gates, and its model card."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mlflow_practices.data.lineage import Transformation, track_data_lineage
 from mlflow_practices.data.splits import read_and_log_split
 from mlflow_practices.data.versioning import load_manifest
-from mlflow_practices.evaluation.gates import Verdict, judge, require_passed
-from mlflow_practices.evaluation.metrics import latency, predict, predict_baseline
+from mlflow_practices.evaluation.gates import judge
 from mlflow_practices.evaluation.plots import log_importance, log_performance
+from mlflow_practices.evaluation.predictions import measure_latency, predict, predict_baseline
+from mlflow_practices.evaluation.verdict import Verdict, require_passed
 from mlflow_practices.registry.evaluation import load_candidate, log_card, predict_as_champion
 from mlflow_practices.registry.evidence import log_verdict
 from mlflow_practices.registry.model_card import read_statements
@@ -53,7 +54,7 @@ def run(session: Session, version: Version) -> Evaluated:
             predictions,
             predict_baseline(manifest, test.X, settings),
             champion.predictions,
-            latency_ms=latency(candidate.model, test.X),
+            latency_ms=measure_latency(candidate.model, test.X),
             size_mb=candidate.size / 1e6,
             card_gaps=statements.gaps(),
             seed=settings.data.split.seed,
@@ -64,7 +65,7 @@ def run(session: Session, version: Version) -> Evaluated:
             candidate.digest,
             champion.version,
             settings.evaluation.gates,
-            verdict.as_dict(),
+            asdict(verdict),
         )
         log_metrics_efficiently(verdict.figures(), dataset=test.dataset, model_id=version.model_id)
         images = log_performance(test.y, predictions, verdict)

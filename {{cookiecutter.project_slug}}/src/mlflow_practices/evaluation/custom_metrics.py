@@ -1,16 +1,15 @@
-"""Metrics of a project's own: plain functions of rows, measured wherever the built-in ones are.
+"""Metrics of a project's own: functions of rows, which are called once for each resample.
 
-A function has to be called for each resample, so its cost is bounded: at most `RESAMPLES` resamples,
-of about `ROWS` rows at most. Where a table has more rows, fewer groups are drawn than it has, and
-the distances to the metric of all rows shrink by the root of that share (m out of n bootstrap:
-Bickel, Götze and van Zwet, Statistica Sinica, 1997). All models get the same rows.
+So their cost is limited: `RESAMPLES` resamples at most, of about `ROWS` rows at most. For a larger
+table fewer groups are drawn than it has, and the distances to the metric of all rows shrink by the
+root of that share (m out of n bootstrap: Bickel, Götze and van Zwet, Statistica Sinica, 1997).
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -19,12 +18,10 @@ import numpy as np
 import pandas as pd
 
 from ..config.metrics import Metric
-from ..tracking import recording
-from . import intervals
-from .intervals import Resampled
+from .scores import Scores, draw_groups
 
 if TYPE_CHECKING:
-    from .metrics import Predictions
+    from .predictions import Predictions
 
 RESAMPLES = 200
 ROWS = 10_000
@@ -37,107 +34,92 @@ class _UndefinedError(Exception):
 
 
 def measure(
-    y: pd.Series, predictions: Predictions, metrics: Mapping[str, Metric]
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the metrics of all rows, and of each that is not defined on them the reason.
-
-    Those that are not of this kind of predictions are left out.
-    """
-    kind = "classification" if predictions.classification else "regression"
-    points, undefined = {}, {}
-    for name, metric in metrics.items():
-        if metric.problem_type == kind:
-            try:
-                points[name] = _on_rows(metric, y, predictions)(slice(None))
-            except _UndefinedError as reason:
-                undefined[name] = str(reason)
-    return points, undefined
-
-
-def resample(
     y: pd.Series,
     predictions: Predictions,
     metrics: Mapping[str, Metric],
-    resamples: int,
+    resamples: int = 0,
     seed: int = 0,
-) -> Resampled:
-    """Return what `measure` does, with the values on resamples.
+) -> Scores:
+    """Return the metrics that the rows define, and their values on resamples.
 
-    A metric that most resamples do not define counts as not defined: it would have no interval.
+    A metric of the other problem type is left out. One that most resamples do not define counts as
+    not defined, since it would have no interval.
     """
-    points, undefined = measure(y, predictions, metrics)
-    better = {name: metric.higher_is_better for name, metric in metrics.items()}
-    if not points:
-        return Resampled({}, {}, better, undefined)
-    groups, draws = intervals.deal(len(y), min(resamples, RESAMPLES), seed)
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
-    size = max(1, round(len(members) * min(1, ROWS / len(y))))
-    shrink = np.sqrt(size / len(members))
-    rows = [
-        np.concatenate([members[group] for group in drawn[:size]])
-        for drawn in chain.from_iterable(draws)
-    ]
-    replicates = {}
-    for name in list(points):
-        values, reason = _on_each(_on_rows(metrics[name], y, predictions), rows)
+    kind = "classification" if predictions.classification else "regression"
+    own = {name: metric for name, metric in metrics.items() if metric.problem_type == kind}
+    points, replicates, undefined = {}, {}, {}
+    samples, shrink = _draw_rows(len(y), min(resamples, RESAMPLES), seed) if own else ([], 1.0)
+    for name, metric in own.items():
+        try:
+            on_rows = _on_rows(metric, y, predictions)
+            point = on_rows(slice(None))
+        except _UndefinedError as reason:
+            undefined[name] = str(reason)
+            continue
+        values, last_reason = _on_each(on_rows, samples)
         defined = int(np.isfinite(values).sum())
-        if 2 * defined > len(values):
-            replicates[name] = points[name] + shrink * (values - points[name])
-        else:
-            del points[name]
-            undefined[name] = f"only {defined} of {len(values)} resamples define it: {reason}"
-    return Resampled(points, replicates, better, undefined)
+        if samples and 2 * defined <= len(samples):
+            share = f"only {defined} of {len(samples)} resamples define it"
+            undefined[name] = f"{share}: {last_reason}"
+            continue
+        points[name] = point
+        replicates[name] = point + shrink * (values - point)
+    better = {name: metric.higher_is_better for name, metric in own.items()}
+    return Scores(points, replicates, better, undefined)
 
 
 def by_slice(
     y: pd.Series, predictions: Predictions, metric: Metric, codes: np.ndarray
 ) -> np.ndarray:
-    """Return a metric on each slice, shape (slices,), NaN where a slice does not define it.
-
-    Args:
-        y: what was true, shape (rows,).
-        predictions: of the same rows.
-        metric: which.
-        codes: the slice of each row, shape (rows,), counted from 0.
-    """
-    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
-    return _on_each(_on_rows(metric, y, predictions), members)[0]
+    """Return a metric on each slice, shape (slices,), NaN where a slice does not define it."""
+    return _on_each(_on_rows(metric, y, predictions), _rows_of_groups(codes))[0]
 
 
-def log_undefined(undefined: Mapping[str, str]) -> None:
-    """Say in a tag of the run which metrics are not defined on its rows, and why."""
-    if undefined:
-        reasons = [f"{name}: {reason}" for name, reason in undefined.items()]
-        recording.set_tags({"undefined_metrics": "; ".join(reasons)})
+def _draw_rows(rows: int, resamples: int, seed: int) -> tuple[list[np.ndarray], float]:
+    """Return the rows of each resample, and by what their distances to the point shrink."""
+    groups, draws = draw_groups(rows, resamples, seed)
+    members = _rows_of_groups(groups)
+    size = max(1, round(len(members) * min(1, ROWS / rows)))
+    samples = [
+        np.concatenate([members[group] for group in drawn[:size]])
+        for drawn in chain.from_iterable(draws)
+    ]
+    return samples, float(np.sqrt(size / len(members)))
 
 
-def _on_each(on_rows: OnRows, every: list[np.ndarray]) -> tuple[np.ndarray, str]:
-    """Return the metric of each set of rows, NaN where not defined, and a reason if any is not."""
-    values, reason = np.full(len(every), np.nan), ""
-    for number, rows in enumerate(every):
+def _rows_of_groups(groups: np.ndarray) -> list[np.ndarray]:
+    order, sizes = np.argsort(groups, kind="stable"), np.bincount(groups)
+    return np.split(order, np.cumsum(sizes)[:-1])
+
+
+def _on_each(on_rows: OnRows, samples: Sequence[np.ndarray]) -> tuple[np.ndarray, str]:
+    """Return the metric of each sample, NaN where not defined, and the reason of the last one."""
+    values, reason = np.full(len(samples), np.nan), ""
+    for number, rows in enumerate(samples):
         try:
             values[number] = on_rows(rows)
-        except _UndefinedError as why:
-            reason = str(why)
+        except _UndefinedError as error:
+            reason = str(error)
     return values, reason
 
 
 def _on_rows(metric: Metric, y: pd.Series, predictions: Predictions) -> OnRows:
-    true, second = y.to_numpy(), predictions.values
+    true, predicted = y.to_numpy(), predictions.values
     if metric.needs_probabilities:
         if predictions.probabilities is None:
             raise _UndefinedError("the model gives no probabilities")
-        second = predictions.probabilities.to_numpy()
-        second = second[:, 1] if second.shape[1] == 2 else second
+        predicted = predictions.probabilities.to_numpy()
+        if predicted.shape[1] == 2:
+            predicted = predicted[:, 1]
 
     def on_rows(rows: np.ndarray | slice) -> float:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # there would be one a resample
+                warnings.simplefilter("ignore")  # there would be one for each resample
                 # Copies: a function may sort what it gets.
-                found = metric.function(true[rows].copy(), second[rows].copy())
+                found = metric.function(true[rows].copy(), predicted[rows].copy())
         except Exception as error:  # noqa: BLE001  whatever the function of a project raises
-            # Its words may hold values of rows.
+            # Its message may hold values of rows.
             raise _UndefinedError(f"its function raised {type(error).__name__}") from None
         if not isinstance(found, Real) or isinstance(found, bool):
             raise _UndefinedError(f"its function returned no number but {type(found).__name__}")

@@ -1,6 +1,5 @@
 """The plots that people look at before they trust a model."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -24,39 +23,27 @@ from sklearn.metrics import (
 from ..config.settings import Settings
 from ..data.splits import LoggedSplit
 from ..tracking import recording
-from .gates import Verdict
-from .metrics import Predictions
+from .predictions import Predictions
+from .verdict import Verdict
 
 MAX_CURVES = 10  # classes, the most frequent ones
 SCATTER_ROWS = 2000
-
-
-@dataclass(frozen=True)
-class Importance:
-    """Mean loss of score when a column is shuffled, by column, and its picture."""
-
-    values: dict[str, float]
-    figure: Figure
-
-
-def performance(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
-    """Return the plots that suit the predictions, by name."""
-    if predictions.classification:
-        return _classification(y, predictions)
-    kinds = ("residual_vs_predicted", "actual_vs_predicted")
-    return {kind: _prediction_error(y, predictions.values, kind) for kind in kinds}
+SHOWN_COLUMNS = 30  # in the plot of importance, the most important ones
 
 
 def log_performance(y: pd.Series, predictions: Predictions, verdict: Verdict) -> dict[str, bytes]:
-    """Log the metrics' plot and those that suit the predictions; return the images by name."""
-    figures = {"metrics": metrics(verdict)} if verdict.metrics else {}
+    """Log the plot of the metrics and those that suit the predictions; return images by name."""
+    figures = {"metrics": plot_metrics(verdict)} if verdict.metrics else {}
+    if predictions.classification:
+        figures |= _plot_classification(y, predictions)
+    else:
+        figures |= _plot_errors(y, predictions.values)
     return {
-        name: recording.log_figure(figure, f"plots/{name}.png")
-        for name, figure in {**figures, **performance(y, predictions)}.items()
+        name: recording.log_figure(figure, f"plots/{name}.png") for name, figure in figures.items()
     }
 
 
-def metrics(verdict: Verdict) -> Figure:
+def plot_metrics(verdict: Verdict) -> Figure:
     """Return each metric with its interval, beside baseline and champion, on a scale of its own."""
     count = len(verdict.metrics)
     figure, rows = plt.subplots(
@@ -81,43 +68,41 @@ def metrics(verdict: Verdict) -> Figure:
 
 
 def log_importance(model: Any, split: LoggedSplit, settings: Settings) -> dict[str, bytes]:
-    """Log permutation importance, and return the image by its name.
+    """Log permutation importance (Breiman, 2001), and return the image by its name.
 
-    It predicts once a column and repeat, so that a table with more than
-    ``evaluation.importance_columns`` gets none; a tag of the run says so.
+    It predicts once for each column and repeat. So a table with more columns than
+    ``evaluation.importance_columns`` gets none, and a tag of the run says so.
     """
-    limits = settings.evaluation
-    if split.X.shape[1] > limits.importance_columns:
-        reason = f"skipped: {split.X.shape[1]} columns, evaluation.importance_columns is lower"
+    limits, width = settings.evaluation, split.X.shape[1]
+    if width > limits.importance_columns:
+        reason = f"skipped: {width} columns, evaluation.importance_columns is lower"
         recording.set_tags({"permutation_importance": reason})
         return {}
     count, seed = min(limits.importance_rows, len(split.X)), settings.data.split.seed
-    rows = split.X.sample(count, random_state=seed)
-    found = importance(model, rows, split.y[rows.index], limits.importance_repeats)
-    recording.log_dict(found.values, "permutation_importance.json")
-    image = recording.log_figure(found.figure, "plots/permutation_importance.png")
-    return {"permutation_importance": image}
-
-
-def importance(model: Any, X: pd.DataFrame, y: pd.Series, repeats: int) -> Importance:
-    """Return permutation importance (Breiman, 2001) on the given rows."""
+    X = split.X.sample(count, random_state=seed)
     # Threads share the model; a column is a task, so each prediction stays in one of them.
     with joblib.parallel_config(backend="threading"):
-        found = permutation_importance(model, X, y, n_repeats=repeats, random_state=0, n_jobs=-1)
+        found = permutation_importance(
+            model,
+            X,
+            split.y[X.index],
+            n_repeats=limits.importance_repeats,
+            random_state=0,
+            n_jobs=-1,
+        )
     order = np.argsort(found.importances_mean)
-    shown = order[-30:]
+    values = {str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}
+    recording.log_dict(values, "permutation_importance.json")
+    shown = order[-SHOWN_COLUMNS:]
     figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * len(shown)), layout="constrained")
     mean, deviation = found.importances_mean[shown], found.importances_std[shown]
     axes.barh(X.columns[shown], mean, xerr=deviation)
-    axes.set(
-        title=f"Permutation importance, {len(X)} test rows", xlabel="Loss of score if shuffled"
-    )
-    return Importance(
-        {str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}, figure
-    )
+    axes.set(title=f"Permutation importance, {count} test rows", xlabel="Loss of score if shuffled")
+    image = recording.log_figure(figure, "plots/permutation_importance.png")
+    return {"permutation_importance": image}
 
 
-def _classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
+def _plot_classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]:
     figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
     ConfusionMatrixDisplay.from_predictions(
         y, predictions.values, ax=axes, xticks_rotation="vertical", colorbar=False
@@ -146,10 +131,12 @@ def _classification(y: pd.Series, predictions: Predictions) -> dict[str, Figure]
     return figures
 
 
-def _prediction_error(y: pd.Series, predicted: np.ndarray, kind: str) -> Figure:
-    figure, axes = plt.subplots(figsize=(6, 5), layout="constrained")
-    PredictionErrorDisplay.from_predictions(
-        y, predicted, kind=kind, ax=axes, subsample=min(SCATTER_ROWS, len(y)), random_state=0
-    )
-    axes.set_title(kind.replace("_", " ").capitalize())
-    return figure
+def _plot_errors(y: pd.Series, predicted: np.ndarray) -> dict[str, Figure]:
+    figures = {}
+    for kind in ("residual_vs_predicted", "actual_vs_predicted"):
+        figures[kind], axes = plt.subplots(figsize=(6, 5), layout="constrained")
+        PredictionErrorDisplay.from_predictions(
+            y, predicted, kind=kind, ax=axes, subsample=min(SCATTER_ROWS, len(y)), random_state=0
+        )
+        axes.set_title(kind.replace("_", " ").capitalize())
+    return figures

@@ -6,7 +6,7 @@ from rich.table import Column, Table
 
 from ..console import print_text
 from ..tracking.session import Session
-from .gates import Verdict
+from .verdict import Verdict
 
 
 def print_report(session: Session, name: str, verdict: Verdict) -> None:

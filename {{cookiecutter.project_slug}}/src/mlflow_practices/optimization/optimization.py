@@ -17,8 +17,8 @@ import skops.io
 from sklearn.pipeline import Pipeline
 
 from .. import privacy
-from ..evaluation import metrics
-from ..evaluation.metrics import Predictions
+from ..evaluation import predictions
+from ..evaluation.predictions import Predictions
 from ..model import safe_loading
 from ..model.input_schema import Columns
 from ..registry import model_files
@@ -149,9 +149,9 @@ def _verification_rows(
     """Return rows, and the pipeline's predictions; only real rows if it fails on variations."""
     rows = verification.probe_rows(X, pipeline, preparation)
     try:
-        return to_arrays(rows), metrics.predict(pipeline, rows)
+        return to_arrays(rows), predictions.predict(pipeline, rows)
     except Exception:  # noqa: BLE001  of a transformer of the project's
-        return to_arrays(X), metrics.predict(pipeline, X)
+        return to_arrays(X), predictions.predict(pipeline, X)
 
 
 def _require_agreement(expected: Predictions, copy: Optimized, columns: Columns) -> Differences:

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import BaseModel
 from sklearn.pipeline import Pipeline
 
-from ..evaluation.metrics import Predictions
+from ..evaluation.predictions import Predictions
 from .array_preparation import Preparation
 
 TOLERANCE = 1e-5  # of a probability, or of the range of a regression's predictions

@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline
 
 from ..data.versioning import Manifest
 from ..errors import PracticeError
-from ..evaluation.gates import Verdict
-from ..evaluation.metrics import Predictions, predict
+from ..evaluation.predictions import Predictions, predict
+from ..evaluation.verdict import Verdict
 from ..model import signature
 from ..tracking import documentation, recording
 from ..tracking.session import Session

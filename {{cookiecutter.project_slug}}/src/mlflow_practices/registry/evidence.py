@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from ..config.sections import Gates
 from ..config.settings import Settings
-from ..evaluation.custom_metrics import log_undefined
+from ..evaluation.metrics import log_undefined
 from ..tracking import experiments, recording
 from . import model_files, versions
 from .model_files import ModelFilesError

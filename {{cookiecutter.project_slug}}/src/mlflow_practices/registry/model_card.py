@@ -21,7 +21,7 @@ from .. import privacy
 from ..config.settings import Settings
 from ..data.versioning import Manifest
 from ..errors import PracticeError
-from ..evaluation.gates import Verdict
+from ..evaluation.verdict import Verdict
 from ..tracking import experiments
 from ..tracking.identity import Identity
 from .evidence import PAGE

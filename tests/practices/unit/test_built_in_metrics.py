@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow_practices.config.metrics import METRICS
-from mlflow_practices.evaluation import intervals
-from mlflow_practices.evaluation.metrics import Encoded, Predictions, encode, measure
+from mlflow_practices.evaluation import built_in_metrics, scores
+from mlflow_practices.evaluation.built_in_metrics import EncodedRows, encode
+from mlflow_practices.evaluation.predictions import Predictions
 from sklearn import metrics
 
 LABELS = np.array(["ant", "bee", "cow", "dog", "emu"], dtype=object)
@@ -30,8 +31,34 @@ def classified(
     return pd.Series(labels[codes]), Predictions(values, frame, True)
 
 
-def numbers(y: np.ndarray, predicted: np.ndarray) -> Encoded:
+def numbers(y: np.ndarray, predicted: np.ndarray) -> EncodedRows:
     return encode(pd.Series(y), Predictions(predicted, None, False))
+
+
+def measure(y: pd.Series, predictions: Predictions) -> dict[str, float]:
+    return dict(built_in_metrics.measure(encode(y, predictions)).points)
+
+
+def measure_with_scikit_learn(y: pd.Series, predictions: Predictions) -> dict[str, float]:
+    values, probabilities = predictions.values, predictions.probabilities
+    if not predictions.classification:
+        return {
+            "rmse": metrics.root_mean_squared_error(y, values),
+            "mae": metrics.mean_absolute_error(y, values),
+            "r2": metrics.r2_score(y, values),
+        }
+    expected = {
+        "accuracy": metrics.accuracy_score(y, values),
+        "balanced_accuracy": metrics.balanced_accuracy_score(y, values),
+    }
+    for name in ("precision", "recall", "f1"):
+        score = getattr(metrics, f"{name}_score")
+        expected[f"{name}_macro"] = score(y, values, average="macro", zero_division=0)
+    if probabilities is not None:
+        expected["log_loss"] = metrics.log_loss(y, probabilities, labels=list(probabilities))
+        of_second = probabilities.iloc[:, 1] if probabilities.shape[1] == 2 else probabilities
+        expected["roc_auc"] = metrics.roc_auc_score(y, of_second, multi_class="ovr")
+    return expected
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -39,22 +66,10 @@ def numbers(y: np.ndarray, predicted: np.ndarray) -> Encoded:
 @pytest.mark.parametrize("rows", [7, 400, 5000])
 def test_sums_give_the_metrics_of_labels(rows: int, classes: int, ties: bool) -> None:
     y, predictions = classified(np.random.default_rng(rows), rows, classes, ties=ties)
-    expected = measure(y, predictions)
-    found = intervals.measure(encode(y, predictions))
+    expected = measure_with_scikit_learn(y, predictions)
+    found = measure(y, predictions)
     assert list(found) == list(expected) == list(METRICS["classification"])
     assert found == pytest.approx(expected, abs=1e-9)
-    values, probabilities = predictions.values, predictions.probabilities
-    assert probabilities is not None
-    assert expected["f1_macro"] == pytest.approx(
-        metrics.f1_score(y, values, average="macro", zero_division=0), abs=1e-12
-    )
-    assert expected["balanced_accuracy"] == pytest.approx(
-        metrics.balanced_accuracy_score(y, values), abs=1e-12
-    )
-    assert expected["log_loss"] == pytest.approx(metrics.log_loss(y, probabilities), abs=1e-12)
-    scores = probabilities if classes > 2 else probabilities["bee"]
-    area = metrics.roc_auc_score(y, scores, multi_class="ovr")
-    assert expected["roc_auc"] == pytest.approx(area, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -63,16 +78,8 @@ def test_absent_classes_count_as_in_scikit_learn(seed: int) -> None:
     y = pd.Series(random.choice(LABELS[:3], 12))
     values = random.choice(LABELS[1:], 12)
     predictions = Predictions(values, None, True)
-    expected = {
-        "accuracy": metrics.accuracy_score(y, values),
-        "balanced_accuracy": metrics.balanced_accuracy_score(y, values),
-    }
-    for name in ("precision", "recall", "f1"):
-        score = getattr(metrics, f"{name}_score")
-        expected[f"{name}_macro"] = score(y, values, average="macro", zero_division=0)
-    assert measure(y, predictions) == pytest.approx(expected, abs=1e-12)
-    found = intervals.measure(encode(y, predictions))
-    assert found == pytest.approx(expected, abs=1e-9)
+    expected = measure_with_scikit_learn(y, predictions)
+    assert measure(y, predictions) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("labels", [[0, 1], [False, True], ["no", "yes"]])
@@ -91,8 +98,8 @@ def test_sums_give_the_metrics_of_numbers(rows: int, offset: float) -> None:
     random = np.random.default_rng(rows)
     y = pd.Series(random.normal(offset, 1, rows))
     predictions = Predictions(y + random.normal(0, 1, rows), None, False)
-    expected = measure(y, predictions)
-    found = intervals.measure(encode(y, predictions))
+    expected = measure_with_scikit_learn(y, predictions)
+    found = measure(y, predictions)
     assert list(found) == list(expected) == list(METRICS["regression"])
     assert found == pytest.approx(expected, rel=1e-9)
 
@@ -101,7 +108,7 @@ def test_sums_give_the_metrics_of_numbers(rows: int, offset: float) -> None:
 def test_a_constant_target_has_the_r2_of_scikit_learn(off: float) -> None:
     y = np.full(3, 5.0)
     values = y + off
-    assert intervals.measure(numbers(y, values))["r2"] == metrics.r2_score(y, values)
+    assert built_in_metrics.measure(numbers(y, values)).points["r2"] == metrics.r2_score(y, values)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -110,26 +117,22 @@ def test_what_is_not_a_number_defines_no_metric(bad: float) -> None:
     probabilities = predictions.probabilities
     assert probabilities is not None
     probabilities.iloc[3, 0] = bad
-    for found in (
-        measure(y, predictions),
-        intervals.measure(encode(y, predictions)),
-    ):
-        assert "accuracy" in found
-        assert not {"log_loss", "roc_auc"} & set(found)
+    found = measure(y, predictions)
+    assert "accuracy" in found
+    assert not {"log_loss", "roc_auc"} & set(found)
     rows = pd.Series([1.0, 2, 3])
     broken = Predictions(np.array([1, bad, 3]), None, False)
     assert measure(rows, broken) == {}
-    assert intervals.measure(encode(rows, broken)) == {}
 
 
 def labelled(
     y: np.ndarray, values: np.ndarray, probabilities: pd.DataFrame | None = None
-) -> Encoded:
+) -> EncodedRows:
     return encode(pd.Series(y), Predictions(values, probabilities, True))
 
 
-def two_models(metric: str, random: np.random.Generator, rows: int) -> list[Encoded]:
-    """Return two models whose metrics differ by what `LEADS` says; their errors are related."""
+def two_models(metric: str, random: np.random.Generator, rows: int) -> list[EncodedRows]:
+    """Return two models whose metrics differ by what `GAINS` says; their errors are related."""
     first, second, common = random.normal(size=(3, rows))
     noise = [0.8 * own + 0.6 * common for own in (first, second)]
     if metric == "rmse":
@@ -146,25 +149,25 @@ def two_models(metric: str, random: np.random.Generator, rows: int) -> list[Enco
     ]
 
 
-LEADS = {"rmse": 0.2, "accuracy": 0.1, "log_loss": 0.0, "roc_auc": 0.0}
+GAINS = {"rmse": 0.2, "accuracy": 0.1, "log_loss": 0.0, "roc_auc": 0.0}
 
 
 @pytest.mark.parametrize(
     ("metric", "rows", "groups"),
-    [(metric, 200, 2000) for metric in LEADS] + [("rmse", 800, 150), ("roc_auc", 800, 150)],
+    [(metric, 200, 2000) for metric in GAINS] + [("rmse", 800, 150), ("roc_auc", 800, 150)],
 )
 def test_intervals_hold_the_truth_as_often_as_they_promise(
     metric: str, rows: int, groups: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intervals, "GROUPS", groups)
+    monkeypatch.setattr(scores, "GROUPS", groups)
     random = np.random.default_rng(2)
     held = 0
     for seed in range(300):
         ours, theirs = (
-            intervals.resample(model, 200, seed) for model in two_models(metric, random, rows)
+            built_in_metrics.measure(model, 200, seed) for model in two_models(metric, random, rows)
         )
-        _, low, high = ours.improvement(theirs, metric, 0.95)
-        held += low <= LEADS[metric] <= high
+        low, high = ours.gain_interval(theirs, metric, 0.95)
+        held += low <= GAINS[metric] <= high
     assert 0.90 <= held / 300 <= 0.985
 
 
@@ -173,9 +176,9 @@ def test_rows_in_groups_give_the_interval_of_rows_by_themselves(
 ) -> None:
     y, predictions = classified(np.random.default_rng(0), 20_000, 3)
     rows = encode(y, predictions)
-    grouped = intervals.resample(rows, 400)
-    monkeypatch.setattr(intervals, "GROUPS", 20_000)
-    single = intervals.resample(rows, 400)
+    grouped = built_in_metrics.measure(rows, 400)
+    monkeypatch.setattr(scores, "GROUPS", 20_000)
+    single = built_in_metrics.measure(rows, 400)
     for name in METRICS["classification"]:
         widths = [np.diff(each.interval(name, 0.95)).item() for each in (grouped, single)]
         assert widths[0] == pytest.approx(widths[1], rel=0.25)
@@ -192,7 +195,7 @@ def test_the_interval_of_roc_auc_is_that_of_an_ordinary_bootstrap() -> None:
         metrics.roc_auc_score(y.iloc[rows], probabilities.iloc[rows], multi_class="ovr")
         for rows in drawn
     ]
-    found = intervals.resample(encode(y, predictions), 1000)
+    found = built_in_metrics.measure(encode(y, predictions), 1000)
     low, high = np.quantile(areas, [0.025, 0.975])
     assert found.interval("roc_auc", 0.95) == pytest.approx((low, high), abs=0.01)
 
@@ -203,22 +206,22 @@ def test_pairing_narrows_the_interval() -> None:
     ours = numbers(y, y + error)
     theirs = numbers(y, y + error + random.normal(0, 0.1, 3000))
     first, paired, unpaired = (
-        intervals.resample(ours, 500, 0),
-        intervals.resample(theirs, 500, 0),
-        intervals.resample(theirs, 500, 1),
+        built_in_metrics.measure(ours, 500, 0),
+        built_in_metrics.measure(theirs, 500, 0),
+        built_in_metrics.measure(theirs, 500, 1),
     )
     narrow, wide = (
-        np.diff(first.improvement(other, "rmse", 0.95)[1:]).item() for other in (paired, unpaired)
+        np.diff(first.gain_interval(other, "rmse", 0.95)).item() for other in (paired, unpaired)
     )
     assert narrow < wide / 3
-    assert first.improvement(first, "rmse", 0.95) == (0, 0, 0)
+    assert first.gain_interval(first, "rmse", 0.95) == (0, 0)
 
 
-def test_a_lower_error_is_a_lead() -> None:
+def test_a_lower_error_is_a_gain() -> None:
     y = np.arange(50.0)
-    better, worse = (intervals.resample(numbers(y, y + by), 100) for by in (1, 2))
+    better, worse = (built_in_metrics.measure(numbers(y, y + by), 100) for by in (1, 2))
     for name in ("rmse", "mae", "r2"):
-        assert better.improvement(worse, name, 0.95)[1] > 0
+        assert better.gain_interval(worse, name, 0.95)[0] > 0
 
 
 def test_every_slice_has_the_metric_of_its_rows() -> None:
@@ -228,13 +231,13 @@ def test_every_slice_has_the_metric_of_its_rows() -> None:
     probabilities = predictions.probabilities
     assert probabilities is not None
     for name in list(METRICS["classification"])[:-1]:
-        for code, value in enumerate(intervals.by_slice(rows, codes, name)):
+        for code, value in enumerate(built_in_metrics.by_slice(rows, name, codes)):
             inside = codes == code
             here = Predictions(predictions.values[inside], probabilities[inside], True)
-            expected = measure(y[inside], here)
+            expected = measure_with_scikit_learn(y[inside], here)
             assert value == pytest.approx(expected[name], abs=1e-9)
     with pytest.raises(KeyError, match="roc_auc"):
-        intervals.by_slice(rows, codes, "roc_auc")
+        built_in_metrics.by_slice(rows, "roc_auc", codes)
 
 
 def test_a_thousand_classes_fit_in() -> None:
@@ -242,7 +245,7 @@ def test_a_thousand_classes_fit_in() -> None:
     labels = np.array([f"class {number}" for number in range(1000)], dtype=object)
     y = pd.Series(random.choice(labels, 5000))
     values = np.where(random.random(5000) < 0.6, y.to_numpy(dtype=object), labels[0])
-    found = intervals.resample(labelled(y.to_numpy(dtype=object), values), 100)
+    found = built_in_metrics.measure(labelled(y.to_numpy(dtype=object), values), 100)
     low, high = found.interval("accuracy", 0.95)
     assert low < found.points["accuracy"] < high
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.6 * 0.4 / 5000), rel=0.35)
