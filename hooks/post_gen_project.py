@@ -125,7 +125,14 @@ def commands(root: Path, answers: Mapping[str, Any]) -> Iterator[tuple[list[str]
     if has_mlflow(locked.split(";")[0].strip(), uri):
         yield [sys.executable, *program, "mlflow"], IN_PYTHON
     places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    if uv := shutil.which("uv", path=os.pathsep.join(places)):
+    uv, make = (shutil.which(tool, path=os.pathsep.join(places)) for tool in ("uv", "make"))
+    if uv and make and os.name == "posix":
+        say(
+            "Experiments: `make setup` installs MLflow into .venv, where the project needs it anyway"
+        )
+        script = 'make --silent setup >&2 && exec .venv/bin/python "$@"'
+        yield ["sh", "-c", script, "sh", *program, "mlflow"], THROUGH_UV
+    elif uv:
         say("Experiments: uv provides MLflow, from its cache or the package index")
         # With this Python, even if the project asks for a newer one: uv would download that.
         command = [uv, "run", "--quiet", "--isolated", "--no-project", "--python", sys.executable]
@@ -159,9 +166,8 @@ def run_itself(command: list[str], seconds: int, root: Path) -> dict[str, str]:
     try:
         answer = json.loads(last_line(output))
     except ValueError:
-        raise MethodUnavailable(
-            f"{Path(command[0]).name} printed: {last_line(complaint)}"
-        ) from None
+        program = "make setup" if command[0] == "sh" else Path(command[0]).name
+        raise MethodUnavailable(f"{program} printed: {last_line(complaint)}") from None
     if "refused" in answer:
         raise StepSkipped(answer["refused"])
     return dict(answer["states"])

@@ -323,6 +323,21 @@ def test_through_uv(
     assert_described(in_store(project_python, uri), "churn")
 
 
+@posix
+def test_through_the_environment_of_the_project(
+    project: Path, bare_python: Path, project_python: Path, run_hook: Hook, uv: Path
+) -> None:
+    """`make setup` makes the environment that the project needs anyway; no other one is built."""
+    (project / "Makefile").write_text("setup: ; @echo It is ready.\n")
+    (project / ".venv/bin").mkdir(parents=True)
+    script(project / ".venv/bin/python", f'exec {project_python} "$@"')
+    alone = {"PATH": f"{uv.parent}:/bin:/usr/bin"}
+    outcome = run_hook(project, bare_python, alone, create_experiments=True)
+    assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
+    uri = f"sqlite:///{(project / 'mlflow.db').as_posix()}"
+    assert_described(in_store(project_python, uri), "churn")
+
+
 def test_through_rest_again_and_deleted(
     project: Path, bare_python: Path, run_hook: Hook, server: str, nowhere: str
 ) -> None:
@@ -653,14 +668,15 @@ def test_a_way_that_does_not_work_here_gives_place_to_the_next(
     project: Path, bare_python: Path, run_hook: Hook, server: str, nowhere: str
 ) -> None:
     script(Path(nowhere) / "uv", "echo 'error: no network' >&2; exit 2")
+    (project / "Makefile").write_text("setup: ; @uv pip install mlflow\n")
     alone = {"PATH": f"{nowhere}:/bin:/usr/bin"}
     given = {"create_experiments": True, "project_slug": "after-uv"}
     outcome = run_hook(project, bare_python, alone, tracking_uri=server, **given)
     assert outcome.line("Experiments") == "Experiments: 6 created, 0 already existed"
     line = run_hook(project, bare_python, alone, **given).line("Experiments")
-    assert (
-        line
-        == "Experiments: skipped: uv printed: error: no network. To do it later: make experiments"
+    assert line == (
+        "Experiments: skipped: make setup printed: make: *** [Makefile:1: setup] Error 2."
+        " To do it later: make experiments"
     )
 
 
