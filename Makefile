@@ -65,14 +65,14 @@ lint: setup ## check format, lint, types, workflows and English; changes nothing
 	mypy; mypy --config-file tests/practices/mypy.ini; zizmor --quiet --offline .github; actionlint; \
 	python docs/prose.py
 
-format: setup ## format the code and mend what lint can mend
+format: setup ## format the code and fix what lint can fix
 	@$(IN_VENV) ruff format --config pyproject.toml .; ruff check --config pyproject.toml --fix .
 
 bench: setup ## run every benchmark
 	@$(IN_VENV) for script in $(filter-out %/common.py,$(wildcard benchmarks/*.py)); do python $$script; done
 
 # The practices' own code makes the rendered locks; they are the tested ones once the tests passed.
-lock: setup ## resolve afresh: the lock that the template ships, and the tools of the template
+lock: setup ## resolve again: the lock that the template ships, and the tools of the template
 	@$(IN_VENV) dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
 	echo "replay_dir: '$$dir'" > "$$dir/config.yaml"; \
 	cookiecutter . --no-input --config-file "$$dir/config.yaml" --accept-hooks no --output-dir "$$dir"; \
@@ -85,7 +85,7 @@ lock: setup ## resolve afresh: the lock that the template ships, and the tools o
 docs: setup ## write the outputs, trees and tables in README and docs again, from a live rendering
 	@$(IN_VENV) python docs/make.py
 
-screenshot: setup ## take the README's pictures of the MLflow UI anew
+screenshot: setup ## take the pictures of the MLflow UI in the documentation again
 	@$(IN_VENV) python docs/screenshot.py
 
 help: ## list the commands

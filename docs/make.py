@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -43,6 +44,7 @@ NOT_SHOWN = {
     *(".dockerignore", ".env.example", ".gitattributes", ".gitignore", ".pre-commit-config.yaml"),
     *("AGENTS.md", "LICENSE"),
 }
+PORT = "MY_ML_PROJECT__SERVING__PORT"
 # The guide's practices in its order: pages below docs/practices/.
 PRACTICES = (
     "project-structure",
@@ -231,6 +233,7 @@ def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def outputs(project: Path) -> dict[str, str]:
     """Run the pipeline, an approval and a deployment; return what they print."""
     name = common.PROJECT
+    os.environ[PORT] = str(free_port())  # the usual one may be taken; `normalise` shows that
     pipeline = ask(project, "run").partition("\npreparation  ")[0]  # the addresses of runs follow
     shown = {"pipeline": f"$ make run\n{pipeline}"}
     try:
@@ -246,6 +249,13 @@ def outputs(project: Path) -> dict[str, str]:
         ask(project, "undeploy")
     blocks = {key: f"```\n{normalise(text.rstrip(), project)}\n```" for key, text in shown.items()}
     return {**blocks, "snippets": common.run([sys.executable, "benchmarks/guide.py"], ROOT).strip()}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def quote(word: str) -> str:
@@ -268,7 +278,7 @@ def ask(project: Path, *words: str) -> str:
 
 def normalise(text: str, project: Path) -> str:
     """Replace what differs from run to run."""
-    text = text.replace(str(project), ".")
+    text = text.replace(str(project), ".").replace(f":{os.environ.get(PORT)} ", ":8000 ")
     text = re.sub(r"\d+\.\d(?= s\b)", lambda found: "…".rjust(len(found[0])), text)
     text = re.sub(r"\b[0-9a-f]{32}\b", "…", text)
     text = re.sub(r"(127\.0\.0\.1):(?!5000|8000)\d+", r"\1:…", text)

@@ -1,4 +1,4 @@
-"""The project at work on a sample of its data: in a folder and a store that go away again."""
+"""Runs the project on a sample of its data, in a temporary folder with its own store."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def project() -> Project:
 
 @pytest.fixture(scope="session")
 def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Return a session with configs/ci.yaml; what it writes stands in a temporary folder."""
+    """Return a session with configs/ci.yaml; it writes into a temporary folder."""
     settings = load_settings(project, "ci")
 
     def read_sample(_: Settings) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def session(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def evaluated(session: Session) -> Evaluated:
-    """Return what came of the whole pipeline, whether it passed its gates or not."""
+    """Return the result of the whole pipeline, whether it passed its gates or not."""
     return pipeline.run(session)
 
 

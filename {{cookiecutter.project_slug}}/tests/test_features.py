@@ -29,7 +29,7 @@ def test_a_date_is_taken_apart() -> None:
 
 
 def test_the_features_load_where_neither_mlflow_nor_the_practices_are() -> None:
-    """They travel with the model, to whoever loads it."""
+    """They travel with the model, to everybody who loads it."""
     code = (
         "import sys; import {{ cookiecutter.package_name }}.features;"
         "print([name for name in ('mlflow', 'mlflow_practices') if name in sys.modules])"

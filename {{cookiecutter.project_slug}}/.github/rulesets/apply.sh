@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Applies the files beside it to the repository on GitHub, with `gh` and an administrator's account:
-#   main.json         what a change of the default branch needs
-#   production.json   who must review a job before it runs in the environment `production`
-#   development.json  like production, only main may use it, since it holds secrets as well
-# Done again, it brings GitHub back to what the files say. Run it as: make protect REVIEWERS="ann bob"
+# Applies the files of this folder to the repository on GitHub, with `gh` and an administrator's account.
+# Repeating it restores what the files say. Run it as: make protect REVIEWERS="ann bob"
+#
+#   main.json         what a change of the default branch needs.
+#   production.json   who must review a job before it runs in the environment `production`.
+#   development.json  that only main may use this environment, since it holds secrets too.
 set -euo pipefail
 cd "$(dirname "$0")"
 [ $# -gt 0 ] || { echo 'Who approves deployments? make protect REVIEWERS="ann bob"' >&2; exit 1; }

@@ -19,7 +19,7 @@ def read(settings: Settings) -> pd.DataFrame:
 
 
 def clean(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows to learn from; may drop rows and mend the target, columns stay as they are."""
+    """Return the rows to learn from. It may drop rows and correct the target, but no columns."""
     return table
 
 

@@ -22,7 +22,7 @@ def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
     """Return an unfitted transformer for ``X``, each column by its type.
 
     Numbers are imputed with the median and scaled, text and booleans one-hot encoded (missing is a
-    category of its own), dates taken apart. A column without any value in ``X`` is not used.
+    category of its own), dates split into parts. A column without any value in ``X`` is not used.
     """
     known = X.loc[:, X.notna().any()]
     dates = list(known.select_dtypes("datetime"))
@@ -50,7 +50,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn each date into year, month, day of the week and days since 1970; missing stays so."""
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
-        """Learn nothing but the columns' names."""
+        """Learn the names of the columns."""
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         return self
 

@@ -16,7 +16,7 @@ from mlflow_practices.tracking.session import Session
 def run(session: Session, version: Version) -> Deployed:
     """Bring an approved version to production, or leave production as it was.
 
-    A step is a function that takes the deployment and returns what there is to say of it; one that
+    A step is a function that takes the deployment and returns one line about its result; one that
     raises ends the deployment. Add your own where it belongs; it may take ``deployment.test_seconds``.
     """
     return deploy_model_pipeline(

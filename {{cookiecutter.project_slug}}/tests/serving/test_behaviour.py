@@ -1,3 +1,3 @@
-"""What the model must do by configs/behaviour.yaml, and what any model must. Add checks of your own below."""
+"""The behaviour in configs/behaviour.yaml, and that of any model. Add checks of your own below."""
 
 from mlflow_practices.deployment.serving_checks.test_behaviour import *

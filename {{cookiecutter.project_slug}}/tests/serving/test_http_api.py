@@ -1,3 +1,3 @@
-"""What a client may rely on: every form of a request, and refusals in words. Add checks of your own below."""
+"""Every form of a request, and clear refusals. Add checks of your own below."""
 
 from mlflow_practices.deployment.serving_checks.test_http_api import *

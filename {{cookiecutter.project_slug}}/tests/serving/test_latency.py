@@ -1,3 +1,3 @@
-"""A row is answered as quickly as evaluation.gates.latency_ms demands. Add checks of your own below."""
+"""One row takes no longer than evaluation.gates.latency_ms. Add checks of your own below."""
 
 from mlflow_practices.deployment.serving_checks.test_latency import *
