@@ -90,7 +90,7 @@ def expect_target_only(project: Path) -> None:
 
 
 def run_python(project: Path, *arguments: object) -> str:
-    """Run a program with the project's modules at hand, and return its output."""
+    """Run a program that can import the project's modules, and return its output."""
     return run([sys.executable, *arguments], project, PYTHONPATH="src")
 
 

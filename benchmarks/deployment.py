@@ -20,7 +20,7 @@ import common
 
 LOAD = Path(__file__).with_name("children") / "load.py"
 CONNECTIONS = 2
-LIMIT = 600  # seconds that the load would go on if nobody ended it
+LIMIT = 600  # seconds after which the load ends if nothing else ends it
 STEP = re.compile(r"^(\S.*?)\s{2,}(?:done|failed)\s+([\d.]+) s", re.MULTILINE)
 ROW = {
     "island": "Dream",
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def wanted(port: int) -> dict[str, object]:
-    """Return what the load shall ask."""
+    """Return the request that the load sends."""
     body = json.dumps({"dataframe_records": [ROW]})
     return {
         "address": ["127.0.0.1", port],

@@ -1,7 +1,7 @@
 """Redaction: of free text, of records, of a table, and its share of a pipeline's time.
 
-Beside each stands a plain single pass: one pattern replaced in the same text, the guide's snippet
-(which looks at the keys on top only). No goal but that nobody has a reason to turn it off.
+Each is compared with a plain single pass: one pattern replaced in the same text, or the guide's
+snippet (which looks at the keys of the top level only). The goal: no reason to turn it off.
 """
 
 import argparse

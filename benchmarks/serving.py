@@ -1,9 +1,9 @@
-"""The project's server under load, beside `mlflow models serve` and beside the floor.
+"""The project's server under load, beside `mlflow models serve` and an endpoint without a model.
 
-Goals: twelve times the throughput of MLflow's own server for single rows and four times for 100;
-a cached single row within twice a Redis round trip plus an empty endpoint; not one failed or mixed
-answer while the model is swapped every second and while Redis is killed; no hostile body answered
-with 5xx; memory flat.
+Goals: twelve times the throughput of MLflow's own server for single rows and four times for 100. A
+cached row takes at most twice a Redis round trip plus an empty endpoint. No failed or mixed answer
+while the model changes every second, or while Redis is killed. No 5xx for a hostile body. Constant
+memory.
 """
 
 import argparse

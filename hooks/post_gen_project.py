@@ -46,7 +46,7 @@ COMMIT = 'git add -A && git commit -m "First commit"'
 IDENTIFY = 'git config --global user.name "You" && git config --global user.email you@example.com'
 RESTORE = (
     "`mlflow experiments search --view deleted_only` shows their ids, `mlflow experiments restore"
-    " --experiment-id ID` brings one back, `mlflow gc` removes them for good (or choose another"
+    " --experiment-id ID` brings one back, `mlflow gc` removes them permanently (or choose another"
     " project_slug); then `make experiments`"
 )
 

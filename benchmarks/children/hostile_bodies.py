@@ -43,7 +43,7 @@ connection = HTTPConnection("127.0.0.1", port, timeout=30)
 
 
 def note(status: int, body: str, sent: object) -> None:
-    """Count an answer; tell of one that must not be."""
+    """Count an answer; record one that is wrong."""
     statuses[status] += 1
     if status >= 500 or "Traceback" in body or MARK in body:
         wrong.append(f"{status} {body[:300]} to {sent!r:.300}")

@@ -24,7 +24,7 @@ HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent
 
 
 class Load:
-    """What is asked, until when, and what came of it."""
+    """The requests, the time until they end, and their results."""
 
     def __init__(self, path: str, requests: list[dict[str, Any]], seconds: float) -> None:
         """Prepare the bytes of the requests; the clock starts now."""

@@ -1,6 +1,6 @@
-"""Move an alias of a model to and fro: `python move_alias.py NAME ALIAS EVERY-SECONDS VERSION...`
+"""Move an alias of a model between versions: `python move_alias.py NAME ALIAS EVERY-SECONDS VERSION...`
 
-Until standard input ends; the first move is told on standard output.
+It ends with standard input; it prints a line after the first move.
 """
 
 import itertools

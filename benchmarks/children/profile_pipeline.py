@@ -73,7 +73,7 @@ PARTS = {
 
 
 class Clock:
-    """Seconds by part: a part that starts stops the one it stands in."""
+    """Seconds for each part. A part that starts inside another one stops the clock of that one."""
 
     def __init__(self, name: str, since: float) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

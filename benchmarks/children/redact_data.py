@@ -23,7 +23,7 @@ texts, rows, repeats = map(int, sys.argv[1:])
 os.environ[privacy.KEY] = "k" * 64
 E_MAIL = r"[\w.+-]+@[\w-]+\.[\w.-]+"
 WORDS = (
-    "the customer called about a late parcel and was told that it would arrive on Monday; thanks "
+    "the customer called about a late parcel and heard that it would arrive on Monday; thanks "
     "for your help with item 12 of the order, the price of 49.90 was wrong, please see page 3"
 )
 
