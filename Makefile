@@ -1,19 +1,19 @@
-# `make help` lists the commands. Every command but `help` sets up .venv first, once.
+# `make help` lists the commands. Every other command first sets up .venv, once.
 SHELL := bash
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
-# The first interpreter that is new enough; name another with make PYTHON=...
+# The first interpreter that is new enough. Choose another one with make PYTHON=...
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11; do \
 	$$p $(NEW_ENOUGH) && { echo $$p; break; }; done)
-# First on the PATH, since the hooks look for uv there.
+# First on the PATH, because the hooks look for uv there.
 IN_VENV := set -e; export PATH="$$PWD/$(BIN):$$PATH";
 RENDERED := {{cookiecutter.project_slug}}
 DEMO ?= demo
-# Under another name, since make runs a recipe that says MAKE even when asked for a dry run.
+# Not called MAKE: with that name in a recipe, make runs it even in a dry run.
 SUBMAKE := $(MAKE) --silent
-# Python starts twice as fast when it may keep its bytecode.
+# Python starts twice as fast if it can keep its bytecode.
 unexport PYTHONDONTWRITEBYTECODE
-# Not beside the practices' files, which a rendering copies as they are.
+# Not in the practices' folder: a rendering copies all that is there.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
 # Compiled once, at installation.
 export UV_COMPILE_BYTECODE := 1
@@ -27,7 +27,7 @@ setup: .venv/installed ## install all that the tests need, pinned, into .venv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements-dev.txt
 	@touch $@
 
-# What renders the template alone, so that the demo waits for nothing else.
+# Only what rendering needs, so that the demo does not wait for anything else.
 rendering: .venv/rendering
 
 .venv/rendering: requirements-dev.txt
@@ -38,8 +38,8 @@ rendering: .venv/rendering
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements-dev.txt cookiecutter
 	@touch $@
 
-# The configuration file keeps the user's own answers out and the replay file in, and marks the
-# folder as one that may be removed. A demo writes to no server that the environment names.
+# With this configuration file, Cookiecutter ignores the user's own answers and keeps its replay file
+# in the folder. The file also marks a folder that may be removed. A demo uses no tracking server.
 demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, time each part
 	@test -e "$(DEMO)/.demo.yaml" || test -z "$$(ls -A "$(DEMO)" 2>/dev/null)" || { \
 		echo "$(DEMO) holds something else than a demo: name another folder with make demo DEMO=dir"; exit 1; }
@@ -71,7 +71,7 @@ format: setup ## format the code and fix what lint can fix
 bench: setup ## run every benchmark
 	@$(IN_VENV) for script in $(filter-out %/common.py,$(wildcard benchmarks/*.py)); do python $$script; done
 
-# The practices' own code makes the rendered locks; they are the tested ones once the tests passed.
+# The rendered locks are made with the practices' own code. Run the tests before you commit them.
 lock: setup ## resolve again: the lock that the template ships, and the tools of the template
 	@$(IN_VENV) dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; \
 	echo "replay_dir: '$$dir'" > "$$dir/config.yaml"; \

@@ -1,4 +1,4 @@
-"""What the preprocessing makes of the data."""
+"""The preprocessing of the data."""
 
 import subprocess
 import sys

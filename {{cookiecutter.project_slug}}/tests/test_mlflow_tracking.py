@@ -1,4 +1,4 @@
-"""What a run leaves in MLflow: enough to find out later how a model came to be."""
+"""What a run records in MLflow: enough to find out later how a model was made."""
 
 from mlflow_practices.tracking import experiments
 from mlflow_practices.tracking.recording import log_params

@@ -1,4 +1,4 @@
-"""The pipeline on a sample: every stage, and what it leaves."""
+"""The pipeline on a sample: every stage, and what it writes."""
 
 from mlflow_practices.data import versioning
 from mlflow_practices.registry import versions

@@ -1,1 +1,1 @@
-"""The project: its data, features, metrics and stages. What they call is in `mlflow_practices`."""
+"""The project: its data, features, metrics and stages, which call `mlflow_practices`."""

@@ -1,6 +1,6 @@
-"""The command line. A command of your own is one more function here; the rest is the practices'.
+"""The command line. To add a command, add a function here; the other commands are in the practices.
 
-Each command imports what it needs by itself, so that ``--help`` answers at once.
+Each command imports what it needs inside its function, so that ``--help`` is fast.
 """
 
 from typing import Annotated

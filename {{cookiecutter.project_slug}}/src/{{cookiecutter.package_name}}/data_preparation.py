@@ -1,4 +1,4 @@
-"""The raw table to validated, protected and versioned splits, and the manifest that names them."""
+"""Turn the raw table into validated, protected and versioned splits, listed in a manifest."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from mlflow_practices.tracking.session import Session
 
 
 def read(settings: Settings) -> pd.DataFrame:
-    """Return the raw table: the file ``data.raw``, or what a query or an API answers."""
+    """Return the raw table: the file ``data.raw``, or the result of a query or an API."""
     return read_table(settings)
 
 
@@ -25,7 +25,7 @@ def clean(table: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The manifest of the prepared data, and where the run is shown."""
+    """The manifest of the prepared data, and the address of the run."""
 
     manifest: Manifest
     address: str

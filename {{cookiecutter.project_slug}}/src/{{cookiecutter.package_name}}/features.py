@@ -1,4 +1,4 @@
-"""From columns to features. This file travels with every model: import no MLflow, no practices."""
+"""Turn columns into features. Every model takes this file along: import no MLflow, no practices."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 if TYPE_CHECKING:
     from mlflow_practices.config.settings import Settings
 
-MAX_CATEGORIES = 50  # of a column; beyond that, rarer ones share a feature
+MAX_CATEGORIES = 50  # of one column; with more, the rarer ones share a feature
 
 
 def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
-    """Return an unfitted transformer for ``X``, each column by its type.
+    """Return an unfitted transformer for ``X``, which treats each column by its type.
 
     Numbers are imputed with the median and scaled, text and booleans one-hot encoded (missing is a
     category of its own), dates split into parts. A column without any value in ``X`` is not used.
@@ -47,7 +47,7 @@ def derived(X: pd.DataFrame) -> list[tuple[str, TransformerMixin, list[str]]]:
 
 
 class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turn each date into year, month, day of the week and days since 1970; missing stays so."""
+    """Turn each date into year, month, day of the week and days since 1970; missing stays missing."""
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn the names of the columns."""

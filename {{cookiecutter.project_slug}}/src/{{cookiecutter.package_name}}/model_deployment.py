@@ -1,4 +1,4 @@
-"""A model version to production: staging, its tests, promotion, verification, and the way back."""
+"""Deploy a model version: staging tests, promotion, checks in production, rollback."""
 
 from mlflow_practices.deployment.pipeline import Deployed, deploy_model_pipeline
 from mlflow_practices.deployment.pipeline_steps import (
@@ -22,7 +22,7 @@ def run(session: Session, version: Version) -> Deployed:
     return deploy_model_pipeline(
         version,
         session,
-        # Nothing of this touches production.
+        # These steps do not change production.
         before_promotion=[check_preconditions, run_staging_tests, try_canary],
         # A failure here brings the former champion back.
         after_promotion=[verify_production, run_smoke_tests, watch_live_metrics],

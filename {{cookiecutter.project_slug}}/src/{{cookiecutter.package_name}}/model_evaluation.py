@@ -1,4 +1,4 @@
-"""A model version to metrics, plots, the verdict of its gates, and its model card."""
+"""Evaluate a model version: metrics, plots, gates, model card."""
 
 from dataclasses import asdict, dataclass
 
@@ -19,7 +19,7 @@ from mlflow_practices.tracking.session import Session
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What was found of a version on the test split, and where the run is shown."""
+    """The results of a version on the test split, and the address of the run."""
 
     version: Version
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""Prepared data to a logged model version, registered as the challenger."""
+"""Train a model on the prepared data, and register it as the challenger."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from mlflow_practices.tracking.session import Session
 
 @dataclass(frozen=True)
 class Trained:
-    """The registered version, its validation metrics, and where its run is shown."""
+    """The registered version, its validation metrics, and the address of the run."""
 
     version: Version
     metrics: dict[str, float]

@@ -1,4 +1,4 @@
-"""The stages in order, under one pipeline id. A step of your own is one more line in `run`."""
+"""The stages in their order, with one pipeline id. To add a step, add a line to `run`."""
 
 from mlflow_practices.console import print_text, timed
 from mlflow_practices.evaluation.report import print_report
@@ -9,7 +9,7 @@ from .model_evaluation import Evaluated
 
 
 def run(session: Session) -> Evaluated:
-    """Prepare, train and evaluate; report each stage and, at the end, what came out."""
+    """Prepare, train and evaluate; print the time of each stage and the results."""
     with timed(session, "data preparation"):
         prepared = data_preparation.run(session)
     with timed(session, "model training"):

@@ -1,4 +1,4 @@
-"""What this project brings to the practices: the name of each hook, which is imported when needed."""
+"""What the practices need from this project. Each name is imported when it is first used."""
 
 from pathlib import Path
 
