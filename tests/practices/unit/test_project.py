@@ -24,10 +24,10 @@ def test_a_hook_is_the_function_that_its_name_says() -> None:
     [
         (
             "featurs.build",
-            "build: featurs.build: the package has no module featurs; write module.n",
+            "build: featurs.build: the package has no module featurs; write it",
         ),
         ("featurs.build", "; did you mean features?"),
-        ("build", "build: build: the package has no module build; write module.name"),
+        ("build", "build: build: the package has no module build; write it"),
         ("", "build: : the package has no module"),
         (
             "features.bild",

@@ -9,7 +9,6 @@ import yaml
 from mlflow_practices.config.sections import Section
 from mlflow_practices.config.settings import Settings, load_settings
 from mlflow_practices.config.validation_errors import SettingsError
-from mlflow_practices.serving.settings import ServingSettings
 from my_ml_project.project import PROJECT
 from pydantic import Field, model_validator
 
@@ -138,14 +137,6 @@ def test_mistakes_of_every_section_are_named_at_once(written: Path) -> None:
         "--set: monitoring: the component monitoring is not part of this project; "
         "take the section out"
     )
-
-
-def test_a_section_can_be_replaced_in_a_copy(project: Path) -> None:
-    settings = load(settings=())
-    before = settings.section(ServingSettings)
-    copy = settings.with_section(before.model_copy(update={"port": 1}))
-    assert copy.section(ServingSettings).port == 1
-    assert settings.section(ServingSettings) == before
 
 
 def test_a_section_that_nobody_declares_is_named_with_the_remedy(project: Path) -> None:

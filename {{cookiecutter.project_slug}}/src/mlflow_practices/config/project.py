@@ -28,25 +28,22 @@ class ProjectError(PracticeError):
     """A hook that project.py names does not exist."""
 
 
-class Hook(Generic[T]):
+class _Hook(Generic[T]):
     """A field of `Project`: a value, or its name, which is imported when it is first used."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        """Remember the name of the field."""
         self._name = name
 
     def __get__(self, project: Project | None, owner: type | None = None) -> T:
-        """Return the value; without a project, tell dataclasses that there is no default."""
         if project is None:
-            raise AttributeError(self._name)
-        fields = vars(project)
-        if isinstance(fields[self._name], str):
-            fields[self._name] = project.find(self._name, fields[self._name])
-        found: T = fields[self._name]
+            raise AttributeError(self._name)  # tells dataclasses that there is no default
+        value = vars(project)[self._name]
+        if isinstance(value, str):
+            value = vars(project)[self._name] = project.find(self._name, value)
+        found: T = value
         return found
 
     def __set__(self, project: Project, value: T | str) -> None:
-        """Keep the value or its name."""
         vars(project)[self._name] = value
 
 
@@ -72,20 +69,19 @@ class Project:
 
     package: str
     root: Path
-    read: Hook[Callable[[Settings], pd.DataFrame]] = Hook()
-    clean: Hook[Callable[[pd.DataFrame], pd.DataFrame]] = Hook()
-    build: Hook[Callable[[pd.DataFrame, Settings], TransformerMixin]] = Hook()
-    metrics: Hook[Mapping[str, Metric]] = Hook()
+    read: _Hook[Callable[[Settings], pd.DataFrame]] = _Hook()
+    clean: _Hook[Callable[[pd.DataFrame], pd.DataFrame]] = _Hook()
+    build: _Hook[Callable[[pd.DataFrame, Settings], TransformerMixin]] = _Hook()
+    metrics: _Hook[Mapping[str, Metric]] = _Hook()
     settings: tuple[type[Section] | str, ...] = ()
     sources: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Hash the package's files."""
-        files = {path: path.read_bytes() for path in self.folder.rglob("*.py")}
-        digests = {
-            path.relative_to(self.folder).as_posix(): sha256(content).hexdigest()
-            for path, content in files.items()
-        }
+        digests = {}
+        for path in self.folder.rglob("*.py"):
+            name = path.relative_to(self.folder).as_posix()
+            digests[name] = sha256(path.read_bytes()).hexdigest()
         object.__setattr__(self, "sources", digests)
 
     @property
@@ -108,11 +104,12 @@ class Project:
         """
         place = f"project.py: {field}: {name}"
         module, _, attribute = name.rpartition(".")
-        if not module or find_spec(f"{self.package}.{module}") is None:
-            known = [path.stem for path in self.folder.glob("*.py")]
+        modules = {path.stem for path in self.folder.iterdir()}
+        if module.partition(".")[0] not in modules:
+            hint = did_you_mean(module, modules)
             raise ProjectError(
-                f"{place}: the package has no module {module or attribute}; write module.name, "
-                f"such as features.build{did_you_mean(module, known)}"
+                f"{place}: the package has no module {module or name}; write it as "
+                f"module.name, such as features.build{hint}"
             )
         found = self.module(module)
         if not hasattr(found, attribute):

@@ -1,7 +1,6 @@
-"""The typed settings of a project, checked and merged from several sources.
+"""The typed settings of a project, merged from several sources and checked.
 
-In the order of their strength: base.yaml, <env>.yaml, environment variables, ``--set``. A mistake
-is reported with the source that it came from.
+The sources, the weakest first: base.yaml, <env>.yaml, environment variables, ``--set``.
 """
 
 from __future__ import annotations
@@ -13,51 +12,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    PrivateAttr,
-    ValidationError,
-    create_model,
-    model_validator,
-)
-from pydantic_core.core_schema import ValidationInfo
+import pydantic
+from pydantic import PrivateAttr, ValidationInfo, model_validator
 
 from .. import components, privacy
+from . import sections
 from .metrics import METRICS
 from .project import Project
-from .sections import (
-    Approval,
-    Data,
-    Evaluation,
-    Privacy,
-    ProjectSettings,
-    Section,
-    Tracking,
-    Training,
-)
+from .sections import Section
 from .sources import flatten, merge, read_sources, variable_prefix
 from .validation_errors import SettingsError, explain
 
 OwnSection = TypeVar("OwnSection", bound=Section)
 
 
-class Settings(BaseModel):
+class Settings(pydantic.BaseModel):
     """The effective configuration; make one with `load_settings`.
 
     The sections of components and those of the project's own are returned by `section`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    project: ProjectSettings
+    project: sections.ProjectSettings
     problem_type: Literal["classification", "regression"]
-    tracking: Tracking = Tracking()
-    data: Data
-    privacy: Privacy = Privacy()
-    training: Training
-    evaluation: Evaluation = Evaluation()
-    approval: Approval = Approval()
+    tracking: sections.Tracking = sections.Tracking()
+    data: sections.Data
+    privacy: sections.Privacy = sections.Privacy()
+    training: sections.Training
+    evaluation: sections.Evaluation = sections.Evaluation()
+    approval: sections.Approval = sections.Approval()
 
     _environment: str = PrivateAttr()
     _root: Path = PrivateAttr()
@@ -74,24 +58,23 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _gates_name_metrics(self, info: ValidationInfo) -> Self:
-        known = list(METRICS[self.problem_type])
+        kind, known = self.problem_type, list(METRICS[self.problem_type])
         gates, slices = self.evaluation.gates.metrics, self.evaluation.gates.slices
         if {*gates, slices.metric} - {*known, None}:  # else the project's module is not imported
             assert isinstance(info.context, Project)
             for name, metric in info.context.metrics.items():
-                if getattr(metric, "problem_type", None) == self.problem_type:
+                if getattr(metric, "problem_type", None) == kind:
                     known.append(name)
-        for name in sorted(gates):
-            if name not in known:
-                raise ValueError(
-                    f"evaluation.gates.metrics.{name}: {name} is no metric of "
-                    f"{self.problem_type}; there are {', '.join(known)}"
-                )
-        known_in_slices = [name for name in known if name != "roc_auc"]  # it compares all rows
-        if slices.metric is not None and slices.metric not in known_in_slices:
+        if unknown := sorted(gates.keys() - set(known)):
+            raise ValueError(
+                f"evaluation.gates.metrics.{unknown[0]}: {unknown[0]} is no metric of {kind}; "
+                f"there are {', '.join(known)}"
+            )
+        known = [name for name in known if name != "roc_auc"]  # it compares rows of all slices
+        if slices.metric is not None and slices.metric not in known:
             raise ValueError(
                 f"evaluation.gates.slices.metric: {slices.metric} is no metric of a slice of "
-                f"{self.problem_type}; there are {', '.join(known_in_slices)}"
+                f"{kind}; there are {', '.join(known)}"
             )
         return self
 
@@ -111,21 +94,13 @@ class Settings(BaseModel):
         return self._overrides
 
     def section(self, kind: type[OwnSection]) -> OwnSection:
-        """Return a section of a component or of the project's own, such as ``ServingSettings``.
-
-        Raises:
-            SettingsError: neither a component nor the project declares it.
-        """
+        """Return a section of a component or of the project's own, such as ``ServingSettings``."""
         found = getattr(self, kind.section_name, None)
         if not isinstance(found, kind):
             raise SettingsError(
                 f"{kind.__name__}: no section of this project; name it in `settings` of project.py"
             )
         return found
-
-    def with_section(self, section: Section) -> Settings:
-        """Return a copy in which a section is replaced."""
-        return self.model_copy(update={section.section_name: section})
 
     def path(self, relative: Path) -> Path:
         """Return a path of the configuration as an absolute one."""
@@ -153,19 +128,20 @@ def load_settings(
         overrides: texts of one or more ``dotted.key=value``, the values in YAML.
 
     Raises:
-        SettingsError: something is wrong with a file, a variable, an override or an own metric.
+        SettingsError: something is wrong with a file, a variable or an override.
     """
     prefix = variable_prefix(project.package)
     default_root = project.root if (project.root / "configs").is_dir() else Path.cwd()
     root = Path(os.environ.get(f"{prefix}ROOT") or default_root).absolute()
     environment = environment or os.environ.get(f"{prefix}ENV") or "local"
     values, origins = merge(read_sources(root, environment, prefix, overrides))
-    sections = _sections(project)
-    model = _model(sections)
-    empty: dict[str, Any] = {kind.section_name: {} for kind in sections}
+    kinds = _more_sections(project)
+    for kind in kinds:
+        values.setdefault(kind.section_name, {})
+    model = _model(kinds)
     try:
-        settings = model.model_validate({**empty, **values}, context=project)
-    except ValidationError as error:
+        settings = model.model_validate(values, context=project)
+    except pydantic.ValidationError as error:
         raise SettingsError(explain(error, model, origins)) from None
     settings._environment, settings._root = environment, root
     settings._origins, settings._overrides = origins, tuple(overrides)
@@ -173,8 +149,8 @@ def load_settings(
     return settings
 
 
-def _sections(project: Project) -> tuple[type[Section], ...]:
-    """Return the sections beside those of the core: the components' and the project's own."""
+def _more_sections(project: Project) -> tuple[type[Section], ...]:
+    """Return the sections of the components and of the project's own."""
     kinds = [kind for module in components.modules("settings") for kind in module.SECTIONS]
     for given in project.settings:
         kind = project.find("settings", given) if isinstance(given, str) else given
@@ -187,13 +163,13 @@ def _sections(project: Project) -> tuple[type[Section], ...]:
                 f'{place}: give it a name in small letters: section_name: ClassVar[str] = "..."'
             )
         taken = {each.section_name for each in kinds} | components.SECTIONS.keys()
-        if name in taken or hasattr(Settings, name) or name in Settings.model_fields:
+        if name in {*taken, *Settings.model_fields, *dir(Settings)}:
             raise SettingsError(f"{place}: the section name {name} is taken; choose another")
         kinds.append(kind)
     return tuple(kinds)
 
 
 @functools.cache
-def _model(sections: tuple[type[Section], ...]) -> type[Settings]:
-    fields: dict[str, Any] = {kind.section_name: kind for kind in sections}
-    return create_model("Settings", __base__=Settings, **fields)
+def _model(kinds: tuple[type[Section], ...]) -> type[Settings]:
+    fields: dict[str, Any] = {kind.section_name: kind for kind in kinds}
+    return pydantic.create_model("Settings", __base__=Settings, **fields)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ import yaml
 from .. import privacy
 from .validation_errors import SettingsError
 
-# Files of configs/ that hold no settings.
-OTHER_FILES = {"approvers", "behaviour", "model_card"}
+OTHER_FILES = {"approvers.yaml", "behaviour.yaml", "model_card.yaml"}  # of configs/
 _NEXT_KEY = re.compile(r"\s+(?=[\w.]+=)")  # a value may contain spaces
 
 Source = tuple[str, dict[str, Any]]  # its name in messages, and its values
@@ -26,13 +25,9 @@ def variable_prefix(package: str) -> str:
 def read_sources(
     root: Path, environment: str, prefix: str, overrides: Sequence[str]
 ) -> Iterator[Source]:
-    """Yield all sources, the weakest first.
-
-    Raises:
-        SettingsError: one cannot be read.
-    """
-    yield _read_file(root, "base")
-    yield _read_file(root, environment)
+    """Yield all sources, the weakest first."""
+    for name in ("base", environment):
+        yield _read_file(root, f"configs/{name}.yaml")
     for name in sorted(os.environ):
         if name.upper().startswith(prefix) and name.upper() not in (
             f"{prefix}ENV",
@@ -51,11 +46,11 @@ def read_sources(
             yield "--set", _nested("--set", key.strip(), value)
 
 
-def merge(sources: Iterator[Source]) -> tuple[dict[str, Any], dict[str, str]]:
+def merge(sources: Iterable[Source]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the merged values, and the source of each dotted key, the weakest source first.
 
-    A later source wins, key by key. The parameters of an estimator are dropped when a later source
-    names another estimator.
+    A later source wins, key by key. A source that names another estimator than the sources before
+    it drops their parameters of the estimator.
     """
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -80,56 +75,48 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _read_file(root: Path, name: str) -> Source:
-    place = f"configs/{name}.yaml"
+def _read_file(root: Path, place: str) -> Source:
     try:
-        values = yaml.safe_load((root / place).read_text(encoding="utf-8"))
+        values = _parse_yaml(place, (root / place).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        found = {path.stem for path in (root / "configs").glob("*.yaml")}
-        environments = ", ".join(sorted(found - OTHER_FILES - {"base"})) or "none"
+        others = OTHER_FILES | {"base.yaml"}
+        found = [each.stem for each in (root / "configs").glob("*.yaml") if each.name not in others]
+        environments = ", ".join(sorted(found)) or "none"
         raise SettingsError(
             f"{place}: no such file in {root}; environments here: {environments}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{place}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
-        raise SettingsError(f"{place}: not valid YAML: {_one_line(error)}") from None
     if not isinstance(values, dict | None):
         raise SettingsError(f"{place}: must be a mapping of sections, such as training:")
-    return place, _with_text_keys(values or {})
+    return place, values or {}
+
+
+def _parse_yaml(place: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
+        reason = privacy.redact_text(" ".join(str(error).split()))
+        raise SettingsError(f"{place}: not valid YAML: {reason}") from None
 
 
 def _nested(place: str, key: str, text: str) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{place}: {key}: not a valid YAML value: {_one_line(error)}") from None
+    value = _parse_yaml(f"{place}: {key}", text)
     for part in reversed(key.split(".")):
         value = {part: value}
     return dict(value)
 
 
-def _with_text_keys(values: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        str(key): _with_text_keys(value) if isinstance(value, dict) else value
-        for key, value in values.items()
-    }
-
-
-def _merge_into(merged: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _merge_into(merged: dict[str, Any], values: Mapping[Any, Any]) -> None:
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            if not isinstance(merged.get(key), dict):
-                merged[key] = {}
-            _merge_into(merged[key], value)
-        else:
-            merged[key] = value
+        if not isinstance(value, Mapping):
+            merged[str(key)] = value
+            continue
+        if not isinstance(merged.get(str(key)), dict):
+            merged[str(key)] = {}
+        _merge_into(merged[str(key)], value)
 
 
 def _estimator(values: Mapping[str, Any]) -> object:
     training = values.get("training")
     return training.get("estimator") if isinstance(training, dict) else None
-
-
-def _one_line(error: Exception) -> str:
-    return privacy.redact_text(" ".join(str(error).split()))

@@ -10,7 +10,6 @@ from contextvars import ContextVar
 from itertools import groupby
 from typing import NamedTuple
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
@@ -77,16 +76,14 @@ class _Sender:
         self._queue.put(batch)
 
     def close(self) -> None:
-        """Wait until everything has been sent, or something failed."""
         self._queue.put(None)
         self._thread.join()
 
     def raise_error(self) -> None:
         if self._error:
-            place = privacy.redact_text(mlflow.get_tracking_uri())
-            reason = store.error_message(self._error)
             raise LoggingError(
-                f"{place}: metrics or parameters of the run did not arrive: {reason}"
+                f"{privacy.redact_text(self._client.tracking_uri)}: metrics or parameters of the "
+                f"run did not arrive: {store.error_message(self._error)}"
             )
 
     def _work(self) -> None:

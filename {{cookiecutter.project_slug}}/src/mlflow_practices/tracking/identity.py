@@ -21,7 +21,7 @@ from mlflow.utils.rest_utils import http_request
 
 from .. import privacy
 from ..errors import PracticeError
-from . import git, github
+from . import git, github, store
 
 ENDPOINT = "/api/2.0/mlflow/users/current"
 TIMEOUT = 10  # seconds for each attempt; `__init__.py` sets how many there are
@@ -85,13 +85,10 @@ def current(root: Path) -> Identity:
 def same_person(a: Identity, b: Identity) -> str:
     """Return why two identities may be one person; empty if they are two different people.
 
-    - One GitHub login is one person. The other's account of the same name counts as the login.
-    - Otherwise, if both have an account of the server, the accounts decide.
-    - Otherwise, if both have a GitHub login, they differ.
-    - Otherwise, if neither has a login, an equal e-mail address or machine account is one person,
-      and a different one is two people. In a workflow both belong to a robot, and are not compared.
-    - Two identities that cannot be compared may be one person. So nobody becomes somebody else by
-      removing a name.
+    An equal GitHub login is one person; an account of the same name counts as the login. Otherwise
+    the accounts of the server decide, if both have one; else the logins; else, outside of
+    workflows, the e-mail addresses and machine accounts, of which one equal pair is enough. Two
+    identities with nothing to compare may be one person: nobody becomes another by removing a name.
     """
     for one, other in ((a, b), (b, a)):
         if one.github and (_equal(one.github, other.github) or _equal(one.github, other.account)):
@@ -122,10 +119,8 @@ def _account(uri: str) -> str | None:
     login = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
     try:
         answer = http_request(login, ENDPOINT, "GET", timeout=TIMEOUT)  # type: ignore[no-untyped-call]
-    except MlflowException:
-        raise IdentityError(
-            f"{place}: no MLflow server answers there; start it, or correct MLFLOW_TRACKING_URI"
-        ) from None
+    except MlflowException as error:
+        raise IdentityError(f"{place}: {store.error_message(error)}") from None
     match answer.status_code:
         case 200:
             with suppress(ValueError, KeyError, TypeError):  # the page of the UI is no answer
