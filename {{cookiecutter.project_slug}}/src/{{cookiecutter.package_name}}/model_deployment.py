@@ -16,14 +16,14 @@ from mlflow_practices.tracking.session import Session
 def run(session: Session, version: Version) -> Deployed:
     """Bring an approved version to production, or leave production as it was.
 
-    A step is a function that takes the deployment and returns one line about its result; one that
-    raises ends the deployment. Add your own where it belongs; it may take ``deployment.test_seconds``.
+    A step is a function that takes the deployment and returns a note for its log. A step that raises
+    ends the deployment. Add your own steps; each may take ``deployment.test_seconds``.
     """
     return deploy_model_pipeline(
         version,
         session,
         # These steps do not change production.
         before_promotion=[check_preconditions, run_staging_tests, try_canary],
-        # A failure here brings the former champion back.
+        # If one of these fails, the former champion comes back.
         after_promotion=[verify_production, run_smoke_tests, watch_live_metrics],
     )

@@ -40,7 +40,7 @@ def watch(
         limits: what is allowed.
         seconds: how long.
         baseline_rate: the share of requests that failed or were refused before.
-        check: called at each look; raises where it is pointless to go on.
+        check: called at each look; raises where it is pointless to continue.
 
     Raises:
         LimitError: a limit is exceeded, or the server does not answer any more.

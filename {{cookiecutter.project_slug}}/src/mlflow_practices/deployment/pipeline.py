@@ -154,7 +154,7 @@ def _run_steps(chosen: Sequence[Step], deployment: Deployment, steps: StepLog) -
 
 
 def _roll_back(deployment: Deployment, steps: StepLog, cause: BaseException) -> str:
-    """Go back to the former champion, and return in words what serves now."""
+    """Go back to the former champion, and return as text what serves now."""
     production = deployment.production
     try:
         with steps.step("rollback") as notes:

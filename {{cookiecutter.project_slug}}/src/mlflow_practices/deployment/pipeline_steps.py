@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -32,28 +31,20 @@ class DeploymentError(PracticeError):
     """A version was not deployed; the message says why, and what serves now."""
 
 
-@dataclass
 class Deployment:
     """A deployment under way, which every step gets.
 
-    ``champion`` is the version in production that was promoted, ``baseline_rate`` the share of
+    ``champion`` is the version in production that was promoted, and ``baseline_rate`` the share of
     production's requests that failed or were refused before.
     """
 
-    session: Session
-    candidate: Version
-    champion: Version | None = None
-    baseline_rate: float = 0.0
-
-    @cached_property
-    def settings(self) -> DeploymentSettings:
-        """The section ``deployment`` of the configuration."""
-        return self.session.settings.section(DeploymentSettings)
-
-    @cached_property
-    def production(self) -> ProductionServer:
-        """The server in production."""
-        return ProductionServer(self.session)
+    def __init__(self, session: Session, candidate: Version) -> None:
+        """Prepare the deployment; nothing is asked."""
+        self.session, self.candidate = session, candidate
+        self.settings = session.settings.section(DeploymentSettings)
+        self.production = ProductionServer(session)
+        self.champion: Version | None = None
+        self.baseline_rate = 0.0
 
     @cached_property
     def former_champion(self) -> Version | None:

@@ -73,7 +73,7 @@ class RequestMetrics:
         return float(np.interp(rank, [below, cumulative[bucket]], [lower, bounds[bucket]]))
 
     def describe(self, version: str) -> str:
-        """Return the figures of a version in words."""
+        """Return the figures of a version as text."""
         text = f"{self.requests(version)} requests, {self.failed(version)} failed or refused"
         seconds = self.quantile(0.95, version)
         return text if seconds is None else f"{text}, 95 % within {1000 * seconds:.1f} ms"

@@ -27,7 +27,7 @@ class ServingTestError(PracticeError):
 
 
 def run_serving_tests(session: Session, url: str, place: str, mark: str = "") -> str:
-    """Run the tests against a server, log their JUnit file and counts, and return these in words.
+    """Run the tests against a server, log their JUnit file and counts, and return the counts as text.
 
     Args:
         session: of the project; ``deployment.tests`` is the folder of the tests.

@@ -38,7 +38,7 @@ class ExpectedPredictions:
     tied: np.ndarray = field(repr=False)
 
     def differences(self, answers: list[Any]) -> list[str]:
-        """Return in words where answers to the first rows are wrong."""
+        """Return as text where answers to the first rows are wrong."""
         found = []
         for row, answer in enumerate(answers):
             right = self.predictions[row]
