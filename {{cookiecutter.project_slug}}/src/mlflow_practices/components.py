@@ -47,7 +47,7 @@ def find(name: str) -> ModuleType | None:
 
 def modules(name: str) -> Iterator[ModuleType]:
     """Yield the module ``name`` of every folder that has one: ``commands``, or ``settings``."""
-    for folder in COMPONENTS if name == "settings" else FOLDERS:
+    for folder in FOLDERS:
         if module := _module(folder, name):
             yield module
 

@@ -7,8 +7,7 @@ from difflib import get_close_matches
 class PracticeError(Exception):
     """Something was refused or failed; the message names the place and the remedy.
 
-    The command line prints the message alone. Every room derives its own errors from this one, so
-    that a caller can tell them apart.
+    The command line prints only the message. Every folder derives its own errors from this one.
     """
 
 

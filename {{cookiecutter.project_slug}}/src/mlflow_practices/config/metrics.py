@@ -1,4 +1,4 @@
-"""Which metrics there are: the built-in ones, and what one of a project's own is."""
+"""The built-in metrics, and the class of a project's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .validation_errors import SettingsError
 
 ProblemType = Literal["classification", "regression"]
 
-# By problem type and name, whether higher is better.
+# For each problem type and name, whether higher is better.
 METRICS: Mapping[ProblemType, Mapping[str, bool]] = {
     "classification": {
         "accuracy": True,
@@ -34,18 +34,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
 class Metric:
     """A metric of a project's own, computed wherever the built-in ones are.
 
-    The intervals call the function 200 times at most for each model, with 10,000 rows at most (see
-    `evaluation.custom_metrics`), so that one that takes 10 ms for 10,000 rows takes 2 s.
+    The intervals call the function at most 200 times for each model, with at most 10,000 rows (see
+    `evaluation.custom_metrics`): a function that takes 10 ms for 10,000 rows adds 2 s.
 
     Attributes:
-        function: takes two arrays, what was true and what was predicted, shape (rows,) each, with
-            labels or numbers as the table holds them, and returns a finite number. With
-            ``needs_probabilities`` the second holds probabilities, shape (rows, classes), columns
-            in the order of the model's ``classes_``; of two classes, those of the second one alone,
-            shape (rows,). Where it raises, the metric is not defined on these rows, and the
-            evaluation says why.
-        problem_type: which models it is of.
-        needs_probabilities: whether it is computed of probabilities; of classification only.
+        function: takes two arrays of shape (rows,), the true and the predicted labels or numbers,
+            and returns a finite number. With ``needs_probabilities`` the second array contains
+            probabilities, shape (rows, classes), columns in the order of the model's ``classes_``;
+            with two classes those of the second, shape (rows,). If it raises, the metric is not
+            defined on these rows, and the evaluation reports why.
+        problem_type: the kind of models that it measures.
+        needs_probabilities: whether it takes probabilities; for classification only.
         higher_is_better: which way is better.
 
     Example:

@@ -1,4 +1,4 @@
-"""The sections of the configuration that every project has, each with its keys and their limits."""
+"""The sections of the configuration that every project has, with the limits of their values."""
 
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -10,10 +10,9 @@ from .. import privacy
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, nothing changes afterwards.
+    """A part of the configuration, immutable; unknown keys are refused.
 
-    One that stands at the top level and is not of the core (a component's, or the project's own)
-    says by ``section_name`` what it is called there.
+    ``section_name`` is the key of a component's section or of the project's own at the top level.
     """
 
     section_name: ClassVar[str] = ""
@@ -22,7 +21,7 @@ class Section(BaseModel):
 
 
 class ProjectSettings(Section):
-    """What the experiments and the registered model are called."""
+    """The name of the experiments and the registered model."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)
 
@@ -30,12 +29,14 @@ class ProjectSettings(Section):
     @classmethod
     def _not_in_production(cls, name: str) -> str:
         if name.endswith("-production"):
-            raise ValueError("must not end in -production: so the model in production is called")
+            raise ValueError(
+                "must not end in -production: that is the name of the model in production"
+            )
         return name
 
 
 class Tracking(Section):
-    """Where MLflow is, and whether metrics and parameters are sent while a stage goes on."""
+    """Where MLflow is, and whether a stage waits until metrics and parameters have been sent."""
 
     uri: str = ""
     asynchronous: bool = False
@@ -45,14 +46,14 @@ class Tracking(Section):
     def _no_password(cls, uri: str) -> str:
         if urlsplit(uri).password:
             raise ValueError(
-                "holds a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
+                "contains a password; use MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
                 "(PGPASSWORD for PostgreSQL)"
             )
         return uri
 
 
 class Split(Section):
-    """How rows are shared out: shares of all rows, the rest is for training."""
+    """How rows are split: the shares of validation and test; the rest is for training."""
 
     method: Literal["random", "stratified", "grouped", "time"] = "random"
     column: str | None = None
@@ -70,7 +71,7 @@ class Split(Section):
 
 
 class Data(Section):
-    """The raw file and what is made of it."""
+    """The raw table, and where the prepared one is written."""
 
     raw: Path | None = None  # without a file, `read` of data_preparation.py returns the table
     encoding: str = "utf-8"
@@ -96,7 +97,7 @@ class Data(Section):
 
 
 class Privacy(Section):
-    """What becomes of columns that hold personal data, and what else is never written."""
+    """What happens to columns with personal data, and which other fields are never written."""
 
     drop: list[str] = []
     mask: list[str] = []
@@ -107,7 +108,7 @@ class Privacy(Section):
 
     @property
     def policies(self) -> dict[str, privacy.Policy]:
-        """Return the policy of each column that has one."""
+        """The policy of each column that has one."""
         policies: tuple[privacy.Policy, ...] = get_args(privacy.Policy)
         return {column: policy for policy in policies for column in getattr(self, policy)}
 
@@ -129,7 +130,7 @@ class Training(Section):
 
 
 class MetricGate(Section):
-    """What a metric must reach; a limit that is left out is not judged."""
+    """What a metric must reach; a missing limit is not checked."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -138,7 +139,7 @@ class MetricGate(Section):
 
 
 class SliceGate(Section):
-    """What a metric must reach in each slice: the rows that share a value of a column."""
+    """What a metric must reach in each slice: the rows with the same value of a column."""
 
     columns: list[str] = []
     metric: str | None = None
@@ -154,7 +155,7 @@ class SliceGate(Section):
 
 
 class Gates(Section):
-    """What a version must pass before anybody may approve it."""
+    """What a version must pass before it may be approved."""
 
     metrics: dict[str, MetricGate] = {}
     slices: SliceGate = SliceGate()
@@ -166,7 +167,7 @@ class Gates(Section):
 
 
 class Evaluation(Section):
-    """What evaluation may cost, and what it demands."""
+    """How much work the evaluation does, and its gates."""
 
     importance_columns: int = Field(default=200, ge=0)
     importance_rows: int = Field(default=500, ge=1)
@@ -182,7 +183,7 @@ class Approval(Section):
 
 
 class InferenceLog(Section):
-    """What is kept of requests and answers for monitoring."""
+    """Which requests and answers are kept for monitoring."""
 
     sample: float = Field(default=1.0, ge=0, le=1)
     folder: Path = Path("data/inference")

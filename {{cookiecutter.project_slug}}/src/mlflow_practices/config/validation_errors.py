@@ -24,15 +24,14 @@ def _explain(mistake: dict[str, Any], model: type[BaseModel], origins: Mapping[s
     if not path:  # a rule between sections, whose message begins with the key
         message = str(mistake["ctx"]["error"])
         return f"{_place(message.partition(':')[0].split('.'), origins)}: {message}"
-    if mistake["type"] == "missing":
-        place, reason = "configs/base.yaml", "missing; give it a value"
-    else:
-        place, reason = _place(path, origins), _reason(mistake, path, model)
-    return f"{place}: {'.'.join(path)}: {reason}"
+    place = "configs/base.yaml" if mistake["type"] == "missing" else _place(path, origins)
+    return f"{place}: {'.'.join(path)}: {_reason(mistake, path, model)}"
 
 
 def _reason(mistake: dict[str, Any], path: list[str], model: type[BaseModel]) -> str:
     match mistake["type"]:
+        case "missing":
+            return "missing; give it a value"
         case "extra_forbidden":
             if len(path) == 1 and (component := components.SECTIONS.get(path[0])):
                 return (

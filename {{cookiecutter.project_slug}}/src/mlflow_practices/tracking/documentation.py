@@ -24,16 +24,8 @@ def document_experiment(
 
     The tag ``documented_at`` is the time of the last change (UTC, ISO 8601).
 
-    Args:
-        client: the store's.
-        name: of the experiment.
-        description: Markdown.
-        tags: more tags.
-        artifact_location: of a new experiment.
-        overwrite: False keeps what the experiment has, and sets only what is missing.
-
-    Returns:
-        ``created``, ``exists``, or ``deleted``: a deleted experiment does not change.
+    With ``overwrite=False`` only missing tags are set. Return ``created``, ``exists``, or
+    ``deleted``: a deleted experiment does not change.
     """
     wanted = {**tags, DESCRIPTION: privacy.redact_text(description)}
     known = client.get_experiment_by_name(name)

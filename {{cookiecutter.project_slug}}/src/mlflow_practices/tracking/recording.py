@@ -14,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow import MlflowException
 from mlflow.entities import Metric, Param
 
 from .. import privacy
 from ..errors import PracticeError
 from .asynchronous_logging import log_batch
+from .identity import Identity
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
     from mlflow.data.dataset import Dataset
     from mlflow.models.model import ModelInfo
-
-    from .identity import Identity
 
 PARAM_LIMIT = 6_000  # characters; MLflow truncates the rest
 TAG_LIMIT = 8_000
@@ -51,9 +50,8 @@ def log_params(params: Mapping[str, Any]) -> None:
 
 def set_tags(tags: Mapping[str, Any]) -> None:
     """Set tags as one batch."""
-    mlflow.set_tags(
-        {_name(key): _text(value)[:TAG_LIMIT] for key, value in privacy.redact(tags).items()}
-    )
+    redacted = privacy.redact(tags)
+    mlflow.set_tags({_name(key): _text(value)[:TAG_LIMIT] for key, value in redacted.items()})
 
 
 def log_metrics_efficiently(
@@ -72,21 +70,15 @@ def log_metrics_efficiently(
     # Taken once: MLflow's client repeats a request whose answer was lost, and the server ignores a
     # point with the same key, step, value and time.
     now = time.time_ns() // 1_000_000
-    entities = [
-        Metric(
-            _name(key),
-            float(value),
-            now,
-            number,
-            model_id=model_id,
-            dataset_name=dataset.name if dataset else None,
-            dataset_digest=dataset.digest if dataset else None,
-            run_id=run,
-        )
-        for key, values in metrics.items()
-        for number, value in enumerate(np.ravel(values).tolist(), step)
-    ]
-    log_batch(run, entities, [])
+    links: dict[str, Any] = {"model_id": model_id, "run_id": run}
+    if dataset:
+        links |= {"dataset_name": dataset.name, "dataset_digest": dataset.digest}
+    points = []
+    for key, values in metrics.items():
+        name = _name(key)
+        for number, value in enumerate(np.ravel(values).tolist(), step):
+            points.append(Metric(name, float(value), now, number, **links))
+    log_batch(run, points, [])
 
 
 def log_dict(values: Mapping[str, Any], path: str) -> None:

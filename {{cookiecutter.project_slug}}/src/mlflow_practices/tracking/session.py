@@ -44,22 +44,14 @@ class Session:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """The client of the MLflow store, opened once.
-
-        Raises:
-            StoreError: the store cannot be used, or does not answer.
-        """
+        """The client of the MLflow store, opened once; StoreError if it cannot be used."""
         from . import store
 
         return store.connect(self.settings)
 
     @cached_property
     def identity(self) -> Identity:
-        """The person at work, as far as the server, git and the machine know.
-
-        Raises:
-            IdentityError: the server does not answer, or refuses the account.
-        """
+        """The person at work; IdentityError if the server does not answer or refuses them."""
         from . import identity
 
         _ = self.client  # the server that knows the account
