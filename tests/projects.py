@@ -78,6 +78,7 @@ def make_project(folder: Path, table: pd.DataFrame, empty_store: Path) -> None:
     (folder / "configs/base.yaml").write_text(yaml.safe_dump(configuration))
     (folder / "configs/local.yaml").write_text("{}")
     (folder / "configs/model_card.yaml").write_text("intended_use: to try things\n")
+    shutil.copy(PROJECT.root / "configs/model_card.md.j2", folder / "configs")
     (folder / "configs/expectations").mkdir()
     for name in ("raw", "prepared"):
         suite = "- expect_table_row_count_to_be_between: {min_value: 1}\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow_practices import tracking
-from mlflow_practices.registry import approval, promotion, versions
+from mlflow_practices.registry import approval, promotion, reports, versions
 from mlflow_practices.tracking import identity, store
 from my_ml_project import pipeline
 
@@ -128,7 +128,7 @@ def test_who_trains_cannot_promote(
     record = approval.approve_model("example", version.number, "it is good", session)
     assert record.who["account"] == "ben"
     promoted = promotion.promote(session, version)  # who made the model in production may edit it
-    assert promotion.history(client, session.settings)[0].who == "ben"
+    assert reports.list_events(client, session.settings)[0].who == "ben"
 
     sign_in(monkeypatch, server.login("ann"))
     with pytest.raises(mlflow.MlflowException) as caught:

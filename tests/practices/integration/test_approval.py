@@ -119,7 +119,7 @@ def test_the_whole_road_on_the_command_line(
         "previous": 1,
     }
     new, old = str(second), name
-    events = promotion.history(client, session.settings)
+    events = reports.list_events(client, session.settings)
     assert [(event.action, event.version) for event in events[:4]] == [
         ("promotion", new),
         ("approved", new),

@@ -684,13 +684,14 @@ def test_of_two_deployments_at_once_the_second_learns_who_is_first(
     assert sum("on purpose" in text for text in said) == 1, said
     [second] = [text for text in said if "on purpose" not in text]
     first = both[said.index(second) - 1]
-    assert f" is deploying {candidate} ({socket.gethostname()}:{first.pid}), until 20" in second
+    assert f"error: the deployment of {candidate} by ann@example.com" in second
+    assert f" came first ({socket.gethostname()}:{first.pid}), until 20" in second
     assert second.count("\n") == 1
     assert shop.champion() == f"{PRODUCTION}/1"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
+def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lock(
     shop: Shop, candidate: Version, unapproved: Version, how: signal.Signals
 ) -> None:
     here = shop.folder / "checks/here.txt"
@@ -708,7 +709,7 @@ def test_a_deployment_that_is_ended_leaves_no_staging_server_and_no_lease(
     assert first.returncode == {2: 130, 15: 143, 9: -9}[how]
     wait_until(lambda: not ServerClient(staging).is_listening())
     assert serves(shop, "1")
-    assert "cannot be deployed" in refused(shop, shop.session(), unapproved)  # the lease is free
+    assert "cannot be deployed" in refused(shop, shop.session(), unapproved)  # the lock is free
 
 
 def test_a_deployment_that_is_ended_after_the_promotion_goes_back(
@@ -793,10 +794,14 @@ def test_a_deployment_and_a_rollback_by_hand_lose_no_request(
         pipeline.rollback(session, "once more")
     with pytest.raises(promotion.PromotionError, match="no reason is given"):
         pipeline.rollback(session, " ")
-    rows = reports.deployment_rows(shop.client, session.settings)
-    assert rows[0][1:3] == ["rollback", f"{PRODUCTION}/{new}"]
-    assert rows[1][1:3] == ["deployment", str(candidate)]
-    assert rows[1][5] == f"deployed as {PRODUCTION}/{new}"
+    back, forth = [
+        event
+        for event in reports.list_events(shop.client, session.settings)
+        if event.action in ("deployment", "rollback")
+    ][:2]
+    assert (back.action, back.version) == ("rollback", f"{PRODUCTION}/{new}")
+    assert (forth.action, forth.version) == ("deployment", str(candidate))
+    assert forth.result == f"deployed as {PRODUCTION}/{new}"
     approval.reject_model("example", 1, "it was worse after all", session)
     again = deploy(shop.session(), candidate)
     with pytest.raises(promotion.PromotionError, match=r"rejected by ann@example\.com"):

@@ -10,9 +10,10 @@ from mlflow import MlflowClient
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.data import versioning
 from mlflow_practices.evaluation.verdict import MetricResult, Verdict
-from mlflow_practices.registry import model_card, versions
+from mlflow_practices.registry import card_rendering, model_card, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking import documentation, recording, store
+from my_ml_project.project import PROJECT
 from sklearn.dummy import DummyClassifier
 
 NOTE = documentation.DESCRIPTION
@@ -55,7 +56,7 @@ def version(client: MlflowClient) -> Version:
 def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
     """Return the Markdown of the version's card."""
     measured = {"accuracy": MetricResult(0.5, 0.4, 0.6)}
-    subject = model_card.collect_facts(
+    values = model_card.collect_values(
         client,
         settings,
         version,
@@ -73,7 +74,8 @@ def collect(client: MlflowClient, settings: Settings, version: Version) -> str:
         model_card.Statements(),
         "the-evaluation",
     )
-    return model_card.render_card(subject, {}).markdown
+    template = PROJECT.root / model_card.TEMPLATE
+    return card_rendering.render_card(template, values, {}).markdown
 
 
 def test_an_experiment_says_what_it_is_and_again_nothing_is_written(

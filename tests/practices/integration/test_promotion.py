@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from mlflow import MlflowClient
-from mlflow_practices.registry import approval, promotion, versions
+from mlflow_practices.registry import approval, promotion, reports, versions
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import model_evaluation
@@ -79,7 +79,7 @@ def test_of_two_promotions_one_wins(session: Session, client: MlflowClient) -> N
         winners.add(winner)
         client.delete_registered_model(PRODUCTION)
     assert "under way" not in [
-        event.result for event in promotion.history(client, session.settings)
+        event.result for event in reports.list_events(client, session.settings)
     ]
 
 
@@ -153,7 +153,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     )
     [event] = [
         event
-        for event in promotion.history(client, session.settings)
+        for event in reports.list_events(client, session.settings)
         if event.version == str(new) and event.action == "promotion"
     ]
     assert event.result == (
@@ -166,7 +166,7 @@ def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     assert versions.find_by_alias(client, PRODUCTION, versions.PREVIOUS) == old
     assert bool(promoted.address) != moved  # there was nothing left to do
     results = [
-        e.result for e in promotion.history(client, session.settings) if e.version == str(new)
+        e.result for e in reports.list_events(client, session.settings) if e.version == str(new)
     ]
     if not moved:
         assert results[0] == f"champion as {promoted.champion}"

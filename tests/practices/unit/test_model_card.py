@@ -2,15 +2,21 @@
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import mlflow_practices.registry.model_card as cards
 import pytest
 from mlflow_practices import privacy
+from mlflow_practices.data.versioning import Manifest, Source, SplitFile
 from mlflow_practices.evaluation.verdict import Gate, MetricResult, Slice, Verdict
+from mlflow_practices.registry import card_rendering
+from mlflow_practices.registry.card_rendering import Card, CardError
 from mlflow_practices.registry.model_card import Statements
+from mlflow_practices.registry.versions import Version
 from my_ml_project.project import PROJECT
 
 PERSON = "ann@example.org"
@@ -20,31 +26,49 @@ HOSTILE = (
     '</p><p id="approval">'
 )
 LONG = f"{HOSTILE} {'0' * 10_000}"
-PLAIN = cards.CardFacts(
-    name="example/3",
-    model={"Estimator": "sklearn.dummy.DummyClassifier", "Author": "ben"},
-    statements=Statements(intended_use="To try things.\n\n- one\n- two", limits="TODO"),
-    verdict=Verdict(
-        "failed",
-        [
-            Gate("f1_macro at least", True, 0.91234, 0.85, "f1_macro 0.9123, at least 0.85 wanted"),
-            Gate("latency", False, 7.5, 5, "7.5 ms for one row, at most 5 wanted"),
-        ],
-        {"f1_macro": MetricResult(0.91234, 0.88, 0.94, 0.3, None)},
-        [Slice("island", "Biscoe", 21, 0.75), Slice("island", "Dream", 1234, 0.99)],
-        rows=52_000,
-        latency_ms=7.5,
-        size_mb=1.25,
-    ),
-    confidence=0.95,
-    slice_metric="f1_macro",
-    data={"Version": "abc", "Rows": "train 100, test 20"},
-    notes=["the column x was dropped"],
-    parameters={"training.params.n_estimators": "100"},
-    lineage={"Training run": "0123 not found"},
-    environment={"Python": "3.11.7"},
-    evaluation_run_id="feed",
+TEMPLATE = PROJECT.root / "configs/model_card.md.j2"
+VERDICT = Verdict(
+    "failed",
+    [
+        Gate("f1_macro at least", True, 0.91234, 0.85, "f1_macro 0.9123, at least 0.85 wanted"),
+        Gate("latency", False, 7.5, 5, "7.5 ms for one row, at most 5 wanted"),
+    ],
+    {"f1_macro": MetricResult(0.91234, 0.88, 0.94, 0.3, None)},
+    [Slice("island", "Biscoe", 21, 0.75), Slice("island", "Dream", 1234, 0.99)],
+    rows=52_000,
+    latency_ms=7.5,
+    size_mb=1.25,
 )
+MANIFEST = Manifest(
+    version="abc",
+    source=Source(path="data/raw/a.csv", sha256="5" * 64, bytes=9, rows=120),
+    target="label",
+    columns={"size": "float64", "label": "str"},
+    splits={"train": SplitFile(file="f", rows=100, hash="h", sha256="s")},
+    notes=["the column x was dropped"],
+    run_id="another",
+    pipeline_id="p1",
+)
+PLAIN: dict[str, Any] = {
+    "version": Version("example", 3, "m-1", "0123", "abc", "p1"),
+    "manifest": MANIFEST,
+    "verdict": VERDICT,
+    "problem_type": "classification",
+    "evaluated": "2026-11-29 12:00 UTC",
+    "author": "ben",
+    "statements": {"Intended use": "To try things.\n\n- one\n- two"},
+    "not_stated": ["limits"],
+    "confidence": 0.95,
+    "slice_metric": "f1_macro",
+    "quality": {"raw": 0.875, "prepared": None},
+    "tags": {"python_version": "3.11.7"},
+    "params": {"training.estimator": "sklearn.dummy.DummyClassifier"},
+    "parameters": {"training.params.n_estimators": "100"},
+    "preparation_run": "another",
+    "training_run": "0123 not found",
+    "evaluation_run_id": "feed",
+    "requirements": "scikit-learn>=1",
+}
 ANSWERED = Statements(*["said"] * 6)
 PLOTS = {"roc": bytes(range(256)) * 40, "confusion_matrix": b"png"}
 
@@ -82,27 +106,32 @@ class Page(HTMLParser):
         return "".join(self.texts)
 
 
-def hostile() -> cards.CardFacts:
-    """Return a card's subject in which everything that others write is hostile."""
-    verdict = PLAIN.verdict
-    return replace(
-        PLAIN,
-        model={**PLAIN.model, "Author": HOSTILE},
-        statements=Statements(*[LONG] * 6),
-        verdict=replace(
-            verdict,
-            gates=[replace(gate, reason=LONG) for gate in verdict.gates],
+def hostile() -> dict[str, Any]:
+    """Return a card's values in which everything that others write is hostile."""
+    source = MANIFEST.source.model_copy(update={"path": HOSTILE})
+    return {
+        **PLAIN,
+        "author": HOSTILE,
+        "statements": {f"Use {number}": LONG for number in range(6)},
+        "verdict": replace(
+            VERDICT,
+            gates=[replace(gate, reason=LONG) for gate in VERDICT.gates],
             slices=[Slice(HOSTILE, HOSTILE, 20, 0.5)] * 300,
         ),
-        data={"Source": HOSTILE, "Columns": HOSTILE},
-        notes=[HOSTILE],
-        parameters={f"training.params.{number}{HOSTILE}": HOSTILE for number in range(200)},
-        environment={"Packages": LONG},
-    )
+        "manifest": MANIFEST.model_copy(
+            update={"source": source, "target": HOSTILE, "notes": [HOSTILE]}
+        ),
+        "parameters": {f"training.params.{number}{HOSTILE}": HOSTILE for number in range(200)},
+        "tags": {"packages": LONG, "git_commit": HOSTILE, "python_version": HOSTILE},
+    }
+
+
+def render(values: dict[str, Any], plots: Mapping[str, bytes], template: Path = TEMPLATE) -> Card:
+    return card_rendering.render_card(template, values, plots)
 
 
 def test_a_card_says_what_is_known() -> None:
-    card = cards.render_card(PLAIN, PLOTS)
+    card = render(PLAIN, PLOTS)
     page = Page(card.html)
     gates, metrics, slices, parameters = page.rows
     assert [row[:2] for row in gates[1:]] == [
@@ -125,25 +154,25 @@ def test_a_card_says_what_is_known() -> None:
         "Training run: 0123 not found",
     ):
         assert words in page.text
-    for text in (card.markdown, card.summary):
+    for text in (card.markdown, card.description):
         assert "**Approval:** none yet\n" in text
         assert re.search(r"^\*\*Not stated:\*\* .*\blimits\b", text, re.MULTILINE)
         assert "**Intended use**\n\nTo try things.\n\n- one\n- two\n" in text
         assert "| f1_macro | 0.9123 | 0.88 to 0.94 | 0.3 | - |" in text
     assert "![plots/roc.png](plots/roc.png)" in card.markdown
-    assert "plots/" not in card.summary
-    assert "`model_card.html` of the run `feed`" in card.summary
+    assert "plots/" not in card.description
+    assert "`model_card.html` of the run `feed`" in card.description
 
 
 def test_the_page_needs_no_other_file() -> None:
-    page = Page(cards.render_card(PLAIN, PLOTS).html)
+    page = Page(render(PLAIN, PLOTS).html)
     sources = [str(image["src"]) for image in page.named("img")]
     images = [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in sources]
     assert images == list(PLOTS.values())
 
 
 def test_nothing_that_others_wrote_does_harm() -> None:
-    card, plain = (cards.render_card(subject, PLOTS) for subject in (hostile(), PLAIN))
+    card, plain = (render(subject, PLOTS) for subject in (hostile(), PLAIN))
     page, expected = Page(card.html), Page(plain.html)
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in expected.elements}
     for tag, attributes in page.elements:
@@ -160,50 +189,50 @@ def test_nothing_that_others_wrote_does_harm() -> None:
     assert "The worst 20 of 300." in page.text
     for _, value in page.rows[-1][1:]:
         assert value.startswith("<script>alert(1)</script> a\\|b `c` | d [REDACTED] # Verdict")
-    for text in (card.markdown, card.summary):
+    for text in (card.markdown, card.description):
         assert text.count("\n**Approval:** ") == 1
         assert "<script" not in text
         assert not re.search(r"(?<!\\)\]\(http", text)
-    for text in (card.markdown, card.html, card.summary):
+    for text in (card.markdown, card.html, card.description):
         assert PERSON not in text
         assert privacy.redact_text(text) == text  # or logging would change it
 
 
 def test_a_summary_fits_a_description_and_is_cut_between_sections() -> None:
-    many = replace(
+    many = dict(
         PLAIN,
-        verdict=replace(PLAIN.verdict, slices=[Slice("column", "value" * 9, 20, 0.5)] * 300),
+        verdict=replace(VERDICT, slices=[Slice("column", "value" * 9, 20, 0.5)] * 300),
         parameters={f"training.params.p{number}": "x" * 99 for number in range(200)},
     )
     longer = [
-        replace(PLAIN, parameters={f"p{number}": "x" * 99 for number in range(count)})
+        dict(PLAIN, parameters={f"p{number}": "x" * 99 for number in range(count)})
         for count in range(20, 40)  # to just within the limit, and over it
     ]
     for subject in (*longer, many, hostile()):
-        card = cards.render_card(subject, {})
+        card = render(subject, {})
         for state in ("none yet", "approved & ", "a&b" * 1000):
-            assert len(cards.with_approval(card.summary, state)) <= 5000
-        _, *sections = card.summary.rpartition("\n\n")[0].split("\n\n## ")
+            assert len(card_rendering.with_approval(card.description, state)) <= 5000
+        _, *sections = card.description.rpartition("\n\n")[0].split("\n\n## ")
         for section in sections:
             assert f"\n\n## {section}\n" in card.markdown
-        assert card.summary.endswith("`model_card.html` of the run `feed`.")
-    assert "## Gates\n" in card.summary
-    assert "## Intended use and limits" not in card.summary  # so long that it fills it alone
-    shown = cards.render_card(many, {}).summary
+        assert card.description.endswith("`model_card.html` of the run `feed`.")
+    assert "## Gates\n" in card.description
+    assert "## Intended use and limits" not in card.description  # so long that it fills it alone
+    shown = render(many, {}).description
     assert "## Parameters" not in shown
     assert "## Intended use and limits" in shown
 
 
-@pytest.mark.parametrize("form", ["markdown", "html", "summary"])
+@pytest.mark.parametrize("form", ["markdown", "html", "description"])
 @pytest.mark.parametrize("subject", [PLAIN, hostile()], ids=["plain", "hostile"])
 def test_a_later_decision_replaces_the_state_and_nothing_else(
-    form: str, subject: cards.CardFacts
+    form: str, subject: dict[str, Any]
 ) -> None:
-    text = getattr(cards.render_card(subject, PLOTS), form)
+    text = getattr(render(subject, PLOTS), form)
     state = "approved by ben: <b>good</b> | \\1\n\n# and"
-    approved = cards.with_approval(text, state)
-    assert cards.with_approval(approved, state) == approved
-    assert cards.with_approval(approved, cards.NOT_APPROVED) == text
+    approved = card_rendering.with_approval(text, state)
+    assert card_rendering.with_approval(approved, state) == approved
+    assert card_rendering.with_approval(approved, card_rendering.NOT_APPROVED) == text
     before, after = text.splitlines(), approved.splitlines()
     [line] = [new for old, new in zip(before, after, strict=True) if old != new]
     assert "approved by ben: &lt;b" in line
@@ -211,8 +240,79 @@ def test_a_later_decision_replaces_the_state_and_nothing_else(
         assert Page(approved).text.count("approved by ben: <b>good</b> | \\1 # and") == 1
 
 
+HEAD = "# {{ version }}\n\n**Approval:** {{ approval }}\n\n"
+
+
+def write_template(folder: Path, text: str) -> Path:
+    path = folder / "model_card.md.j2"
+    path.write_text(text)
+    return path
+
+
+def test_a_team_edits_the_template(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + "## Ours\n\nFor *us*: {{ author }}\n{# not shown #}\n## Metrics\n\n{{ 0.5 | figure }}\n"
+    )
+    card = render(PLAIN, {}, write_template(tmp_path, text))
+    assert card.markdown == (
+        "# example/3\n\n**Approval:** none yet\n\n## Ours\n\nFor *us*: ben\n## Metrics\n\n0.5\n"
+    )
+    assert "<em>us</em>" in card.html
+    assert card.description.startswith("# example/3\n\n**Approval:** none yet\n\n## Ours\n")
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "author",
+        "author | safe",
+        "author | escape",
+        "author | forceescape",
+        "author | urlize",
+        "author | replace('a', 'a')",
+        "'' | prose ~ author",
+        "[author | prose, author] | join",
+        "author | tojson",
+        "{'a': author} | xmlattr",
+    ],
+)
+def test_no_edit_turns_a_value_into_markup_or_code(tmp_path: Path, printed: str) -> None:
+    values = {**PLAIN, "author": "{{ 7 * 7 }} {% raw %} [z](http://evil.example) <b>x</b> **y**"}
+    card = render(values, {}, write_template(tmp_path, f"{HEAD}{{{{ {printed} }}}}\n"))
+    page = Page(card.html)
+    assert "49" not in page.text
+    assert not page.named("a")
+    assert not page.named("b")
+    assert [tag for tag, _ in page.elements].count("strong") == 1  # the approval
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (HEAD + "{% if %}", r"model_card\.md\.j2: line 5: "),
+        (HEAD + "\n{{ colour }}", r"model_card\.md\.j2: line 6: 'colour' is undefined"),
+        (HEAD + "{{ verdict.rows + author }}", r"model_card\.md\.j2: line 5: "),
+        (HEAD + "{{ version.__class__.__mro__ }}", "is unsafe"),
+        (HEAD + "{% include '/etc/passwd' %}", r"model_card\.md\.j2: line "),
+        ("# {{ version }}\n", "must have one paragraph `\\*\\*Approval:\\*\\* {{ approval }}`"),
+        (HEAD + HEAD, "must have one paragraph"),
+        (HEAD + "x" * 5000, "characters too many above the first section"),
+    ],
+)
+def test_a_mistake_in_the_template_is_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(CardError, match=complaint) as raised:
+        render(PLAIN, {}, write_template(tmp_path, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_template_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match=r"model_card\.md\.j2: cannot be read"):
+        render(PLAIN, {}, tmp_path / "model_card.md.j2")
+
+
 def test_a_description_that_is_no_card_stays_as_it_is() -> None:
-    assert cards.with_approval("Written by hand.", "approved") == "Written by hand."
+    assert card_rendering.with_approval("Written by hand.", "approved") == "Written by hand."
 
 
 @pytest.mark.parametrize(
@@ -261,7 +361,7 @@ def test_a_mistake_in_the_statements_is_one_line(
 ) -> None:
     path = tmp_path / "model_card.yaml"
     path.write_bytes(content)
-    with pytest.raises(cards.CardError) as raised:
+    with pytest.raises(CardError) as raised:
         cards.read_statements(path)
     assert f"{path}{complaint}" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -270,5 +370,5 @@ def test_a_mistake_in_the_statements_is_one_line(
 
 
 def test_missing_statements_are_named(tmp_path: Path) -> None:
-    with pytest.raises(cards.CardError, match=r"model_card.yaml: no such file; write one with"):
+    with pytest.raises(CardError, match=r"model_card.yaml: no such file; write one with"):
         cards.read_statements(tmp_path / "model_card.yaml")

@@ -9,9 +9,9 @@ from mlflow_practices.evaluation.gates import judge
 from mlflow_practices.evaluation.plots import log_importance, log_performance
 from mlflow_practices.evaluation.predictions import measure_latency, predict, predict_baseline
 from mlflow_practices.evaluation.verdict import Verdict, require_passed
-from mlflow_practices.registry.evaluation import load_candidate, log_card, predict_as_champion
+from mlflow_practices.registry.evaluation_inputs import load_candidate, predict_as_champion
 from mlflow_practices.registry.evidence import log_verdict
-from mlflow_practices.registry.model_card import read_statements
+from mlflow_practices.registry.model_card import log_card, read_statements
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.recording import log_metrics_efficiently, set_tags
 from mlflow_practices.tracking.session import Session

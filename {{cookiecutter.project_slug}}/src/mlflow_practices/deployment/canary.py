@@ -14,7 +14,7 @@ from mlflow import MlflowClient, MlflowException
 
 from ..config.settings import Settings
 from ..errors import PracticeError
-from ..registry import promotion, versions
+from ..registry import model_files, promotion, versions
 from ..registry.versions import CHAMPION, PREVIOUS, Version
 from ..tracking import utc
 
@@ -60,7 +60,7 @@ def start(
     _require_valid(share)
     production = versions.production_name(settings.project.name)
     tags = {SHARE: str(share), UNTIL: utc(until.astimezone(UTC))}
-    identity = {promotion.SOURCE: str(version), promotion.MODEL_DIGEST: model_digest}
+    identity = {promotion.SOURCE: str(version), model_files.MODEL_DIGEST: model_digest}
     running = versions.find_by_alias(client, production, CANARY)
     if running is not None:
         found = versions.get_tags(client, running)

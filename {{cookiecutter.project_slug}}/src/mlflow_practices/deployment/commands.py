@@ -36,7 +36,18 @@ def deployments(session: Session) -> None:
     """List deployments and rollbacks, newest first."""
     from ..registry import reports
 
-    rows = reports.deployment_rows(session.client, session.settings)
+    rows = [
+        [
+            event.started,
+            event.action,
+            event.version,
+            event.who,
+            "" if event.seconds is None else f"{event.seconds:.0f}",
+            event.result,
+        ]
+        for event in reports.list_events(session.client, session.settings)
+        if event.action in ("deployment", "rollback")
+    ]
     print_table(session, ["when (UTC)", "what", "version", "who", "seconds", "result"], rows)
 
 

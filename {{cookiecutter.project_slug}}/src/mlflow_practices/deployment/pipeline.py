@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from mlflow import MlflowException
 
 from ..console import print_text
-from ..registry import promotion
+from ..registry import lock, promotion
 from ..registry.promotion import PromotionError, RollbackResult
 from ..registry.versions import Version
 from ..tracking import recording, store
 from ..tracking.session import Session
 from ..tracking.step_log import StepLog, TimedStep
-from . import lease
 from .pipeline_steps import (
     Deployment,
     DeploymentError,
@@ -27,7 +26,7 @@ from .production_server import ProductionServer
 from .server_client import ServerError, attempts
 from .settings import DeploymentSettings
 
-SPARE_SECONDS = 300  # of a lease, for all that has no limit of its own
+SPARE_SECONDS = 300  # of the lock, for all that has no limit of its own
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def deploy_model_pipeline(
 
     Raises:
         DeploymentError: a step failed after the promotion; the former champion serves again.
-        LeaseError: another deployment is under way.
+        LockError: another deployment is under way.
         PracticeError: a step before the promotion refused the version.
     """
     client, settings = session.client, session.settings
@@ -63,7 +62,7 @@ def deploy_model_pipeline(
     with _deployment_run(session, version) as (steps, address):
         steps_count = len(before_promotion) + len(after_promotion)
         seconds = _max_seconds(deployment.settings, steps_count)
-        lease.claim(client, settings, recording.run_id(), seconds)
+        lock.acquire(client, settings, "deployment", seconds)
         if champion := promotion.find_champion_copy(client, settings, version):
             with steps.step("production") as notes:
                 deployment.production.require(champion)

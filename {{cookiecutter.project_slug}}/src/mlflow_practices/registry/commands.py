@@ -1,4 +1,4 @@
-"""The command line's part that decides on versions, and looks at them."""
+"""The commands that show model versions and decide on them."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def approve(
     reviewed_in: Annotated[
         str,
         typer.Option(
-            help="In GitHub Actions: record who let this job into that environment.",
+            help="In GitHub Actions: record who approved this job in that environment.",
             metavar="ENVIRONMENT",
         ),
     ] = "",
 ) -> None:
-    """Record that you approve a version, on the evidence there is now."""
+    """Record that you approve a version, with the evaluation that it has now."""
     from . import approval
 
     version = find_version(session, model)
-    record = approval.approve_model(
+    decision = approval.approve_model(
         version.name, version.number, reason, session, reviewed_in=reviewed_in
     )
-    print_text(session, f"{version} {record.describe()}")
+    print_text(session, f"{version} {decision.describe()}")
 
 
 def reject(session: Session, model: Model, reason: Reason) -> None:
-    """Record that you reject a version; it stays so until a new approval."""
+    """Record that you reject a version; this holds until a new approval."""
     from . import approval, promotion
 
     version = find_version(session, model)
-    record = approval.reject_model(version.name, version.number, reason, session)
-    print_text(session, f"{version} {record.describe()}")
+    decision = approval.reject_model(version.name, version.number, reason, session)
+    print_text(session, f"{version} {decision.describe()}")
     if champion := promotion.find_champion_copy(session.client, session.settings, version):
         print_text(
             session, f"note: {champion} in production is a copy of it; promote another version"
@@ -71,7 +71,7 @@ def promote(
         bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")
     ] = False,
 ) -> None:
-    """Make an approved version the champion; the former one stays as `previous`."""
+    """Make an approved version the champion; the former one gets the alias `previous`."""
     from . import promotion
 
     version = find_version(session, model)
@@ -82,26 +82,26 @@ def promote(
     if not done.address:
         print_text(session, f"{version} is the champion already, as {done.champion}")
         return
+    replaced = done.replaced or "none"
     print_text(
-        session,
-        f"{version} is the champion now, as {done.champion}; it replaces {done.replaced or 'none'}",
+        session, f"{version} is the champion now, as {done.champion}; it replaces {replaced}"
     )
     print_text(session, f"promotion  {done.address}")
 
 
 def show_lineage(session: Session, model: Model = "", json: Json = False) -> None:
-    """Walk from a model version back to the raw file; say what is missing or has changed."""
+    """Trace a model version back to the raw file, and say what is missing or has changed."""
     from . import provenance
 
     links = provenance.trace(session, find_version(session, model))
     if json:
         print_json(provenance.as_dict(links))
         return
-    rows = [
-        [link.status, link.name, "\n".join([*([link.problem] if link.problem else []), *facts])]
-        for link in links
-        for facts in [[f"{key}: {value}" for key, value in link.facts.items()]]
-    ]
+    rows = []
+    for link in links:
+        lines = [link.problem] if link.problem else []
+        lines += [f"{key}: {value}" for key, value in link.facts.items()]
+        rows.append([link.status, link.name, "\n".join(lines)])
     print_table(session, ["", "link", "what is known"], rows)
 
 
@@ -117,16 +117,16 @@ def show_version(session: Session, model: Model = "") -> None:
     """Show a version: its verdict, decision, and what prevents its promotion."""
     from . import reports
 
-    version = find_version(session, model)
-    print_table(session, ["", ""], reports.version_details(session, version), header=False)
+    details = reports.version_details(session, find_version(session, model))
+    print_table(session, ["", ""], [list(pair) for pair in details.items()], header=False)
 
 
 def show_history(session: Session) -> None:
-    """List approvals, rejections and promotions, newest first."""
-    from . import promotion
+    """List approvals, rejections, promotions, deployments and rollbacks, newest first."""
+    from . import reports
 
-    events = promotion.history(session.client, session.settings)
-    rows = [[e.when, e.action, e.version, e.who, e.result] for e in events]
+    events = reports.list_events(session.client, session.settings)
+    rows = [[e.started, e.action, e.version, e.who, e.result] for e in events]
     print_table(session, ["when (UTC)", "what", "version", "who", "result"], rows)
 
 
@@ -134,26 +134,25 @@ def summary(
     session: Session,
     model: Model = "",
     champion: Annotated[
-        bool, typer.Option("--champion", help="The champion as JSON instead, for --beside.")
+        bool, typer.Option("--champion", help="Print the champion as JSON, for --beside.")
     ] = False,
     beside: Annotated[
         Path | None, typer.Option(help="Compare with this champion, of another store.")
     ] = None,
 ) -> None:
-    """Print a version's evaluation beside the champion's, in Markdown, such as for GitHub."""
+    """Print a version's evaluation beside the champion's, as Markdown (for GitHub, for example)."""
     from . import champion_comparison
 
+    client, settings = session.client, session.settings
     if champion:
-        print_json(champion_comparison.champion_figures(session.client, session.settings))
+        print_json(champion_comparison.champion_figures(client, settings))
         return
     version = find_version(session, model)
-    typer.echo(
-        champion_comparison.compare_with_champion(session.client, session.settings, version, beside)
-    )
+    typer.echo(champion_comparison.compare_with_champion(client, settings, version, beside))
 
 
 def keygen(session: Session) -> None:
-    """Make the key that your approvals are signed with; print the line for configs/approvers.yaml."""
+    """Make the key that signs your approvals; print the line for configs/approvers.yaml."""
     from . import signing
 
     name = session.identity.name
@@ -168,7 +167,7 @@ def keygen(session: Session) -> None:
 GROUPS = {
     "lineage": "Where a model came from.",
     "registry": "Look at the model's versions.",
-    "approval": "Keys that approvals are signed with.",
+    "approval": "Keys that sign approvals.",
 }
 COMMANDS = {
     "approve": approve,

@@ -1,4 +1,6 @@
-"""What an approval rests on: a model's files and their evaluation, and whether both still hold."""
+"""What an approval is based on: a model's files and their evaluation, both unchanged since."""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -25,7 +27,7 @@ DIGEST = "verdict_sha256"  # a tag of the evaluation's run
 
 
 class Evidence(BaseModel, frozen=True, extra="forbid"):
-    """What tells one evaluated model from every other: SHA-256 digests, and where they are from."""
+    """One evaluation of one model: its run, its data, and SHA-256 digests of verdict and files."""
 
     evaluation_run_id: str
     evaluation_digest: str
@@ -34,7 +36,7 @@ class Evidence(BaseModel, frozen=True, extra="forbid"):
 
 
 def read_artifact(run: Run, path: str) -> str:
-    """Return the text of a run's artifact, by its own address: by the run's, MLflow asks thrice."""
+    """Return the text of a run's artifact; one request, where ``runs:/`` needs three."""
     text: str = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{path}")
     return text
 
@@ -45,123 +47,111 @@ def log_verdict(
     champion: Version | None,
     limits: Gates,
     verdict: Mapping[str, Any],
-) -> str:
-    """Log what was found of which files, by which limits, beside which champion.
-
-    Return the file's SHA-256.
-    """
-    written = recording.log_text(
-        json.dumps(
-            {
-                "model": str(version),
-                "model_digest": model_digest,
-                "data_version": version.data_version,
-                "champion": champion and str(champion),
-                "limits": limits.model_dump(mode="json"),
-                **verdict,
-            },
-            indent=2,
-            ensure_ascii=False,
-        ),
-        VERDICT,
-    )
-    found = _sha256(written)
-    recording.set_tags({DIGEST: found, "verdict": verdict["outcome"]})
+) -> None:
+    """Log the verdict on files with this digest, the limits, and the champion compared with."""
+    content = {
+        "model": str(version),
+        "model_digest": model_digest,
+        "data_version": version.data_version,
+        "champion": champion and str(champion),
+        "limits": limits.model_dump(mode="json"),
+        **verdict,
+    }
+    written = recording.log_text(json.dumps(content, indent=2, ensure_ascii=False), VERDICT)
+    recording.set_tags({DIGEST: _sha256(written), "verdict": verdict["outcome"]})
     log_undefined(verdict["undefined"])
-    return found
 
 
 def latest_evaluation(client: MlflowClient, settings: Settings, version: Version) -> Run | None:
     """Return the newest finished evaluation run of a version."""
-    return _newest(client, settings, "model-evaluation", f"tags.model_version = '{version}'")
+    return _latest(client, settings, "model-evaluation", f"tags.model_version = '{version}'")
 
 
 def check_evaluation(
     client: MlflowClient, settings: Settings, version: Version
 ) -> tuple[Evidence | None, list[str]]:
-    """Return what an approval of a version can rest on, and every reason against it.
+    """Return the evidence for an approval of a version, and every reason against one.
 
-    It must have passed its evaluation, on the data prepared last and beside the champion of
-    today, and neither its files nor that evaluation may have changed since.
+    The version must have passed its evaluation, on the data prepared last and beside the present
+    champion, and neither its files nor that evaluation may have changed since.
     """
-    again = f"run `evaluate --version {version.number}`"
+    remedy = f"run `evaluate --version {version.number}`"
     run = latest_evaluation(client, settings, version)
     if run is None:
-        return None, [f"no finished evaluation; {again}"]
+        return None, [f"no finished evaluation; {remedy}"]
     where = f"the evaluation {run.info.run_id}"
     try:
         text = read_artifact(run, VERDICT)
-        found = json.loads(text)
+        verdict = json.loads(text)
         with TemporaryDirectory() as folder:
-            files = model_files.digest(model_files.download(version, folder))
+            model_digest = model_files.digest(model_files.download(version, folder))
     except ModelFilesError as error:
         return None, [str(error)]
     except (MlflowException, OSError, ValueError) as error:
-        return None, [f"{where} holds no readable {VERDICT} ({type(error).__name__}); {again}"]
-    rests_on = Evidence(
+        return None, [f"{where} holds no readable {VERDICT} ({type(error).__name__}); {remedy}"]
+    found = Evidence(
         evaluation_run_id=run.info.run_id,
         evaluation_digest=_sha256(text),
         data_version=run.data.tags.get("data_version", ""),
-        model_digest=files,
+        model_digest=model_digest,
     )
-    if run.data.tags.get(DIGEST) != rests_on.evaluation_digest:
-        reasons = [f"{where}: {VERDICT} is not the file that it wrote; {again}"]
+    if run.data.tags.get(DIGEST) != found.evaluation_digest:
+        problems = [f"{where}: {VERDICT} is not the file that it wrote; {remedy}"]
     else:
-        reasons = [
-            *_tampered(run, found, rests_on, where),
-            *(_failed(found, where) if found["outcome"] == "failed" else ()),
-            *_stale(client, settings, version, found, again),
-        ]
+        problems = [f"{where}{problem}" for problem in _contradictions(run, verdict)]
+        if verdict["model_digest"] != model_digest:
+            problems.append(
+                f"the model's files have the digest {model_digest[:12]}, "
+                f"those evaluated {verdict['model_digest'][:12]}"
+            )
+        problems += _outdated(client, settings, version, verdict, remedy)
     if not any(item.path == CARD for item in client.list_artifacts(run.info.run_id)):
-        reasons.append(f"{where} holds no model card ({CARD}); {again}")
-    return rests_on, reasons
+        problems.append(f"{where} holds no model card ({CARD}); {remedy}")
+    return found, problems
 
 
-def _tampered(run: Run, found: Mapping[str, Any], rests_on: Evidence, where: str) -> Iterator[str]:
-    if run.data.tags.get("verdict") != found["outcome"]:
-        yield f"{where}: its tag `verdict` is not what {VERDICT} says"
-    for name, entry in found["metrics"].items():
+def _contradictions(run: Run, verdict: Mapping[str, Any]) -> Iterator[str]:
+    if run.data.tags.get("verdict") != verdict["outcome"]:
+        yield f": its tag `verdict` is not what {VERDICT} says"
+    for name, entry in verdict["metrics"].items():
         logged, value = run.data.metrics.get(f"test_{name}", math.nan), entry["value"]
         if not math.isclose(logged, value, rel_tol=1e-9):
-            yield f"{where}: its metric test_{name} is {logged:.6g}, {VERDICT} says {value:.6g}"
-    if found["model_digest"] != rests_on.model_digest:
-        yield (
-            f"the model's files have the digest {rests_on.model_digest[:12]}, "
-            f"those evaluated {found['model_digest'][:12]}"
-        )
+            yield f": its metric test_{name} is {logged:.6g}, {VERDICT} says {value:.6g}"
+    if verdict["outcome"] == "failed":
+        failed = [gate["reason"] for gate in verdict["gates"] if not gate["passed"]]
+        yield f" failed: {'; '.join(failed)}"
 
 
-def _failed(found: Mapping[str, Any], where: str) -> Iterator[str]:
-    gates = [gate for gate in found["gates"] if not gate["passed"]]
-    yield f"{where} failed: {'; '.join(gate['reason'] for gate in gates)}"
-
-
-def _stale(
-    client: MlflowClient, settings: Settings, version: Version, found: Mapping[str, Any], again: str
+def _outdated(
+    client: MlflowClient,
+    settings: Settings,
+    version: Version,
+    verdict: Mapping[str, Any],
+    remedy: str,
 ) -> Iterator[str]:
-    champion = versions.find_by_alias(
-        client, versions.production_name(settings.project.name), versions.CHAMPION
-    )
-    if found["champion"] != (champion and str(champion)):
+    production = versions.production_name(settings.project.name)
+    champion = versions.find_by_alias(client, production, versions.CHAMPION)
+    if verdict["champion"] != (champion and str(champion)):
         yield (
-            f"stale: evaluated beside {found['champion'] or 'no champion'}, "
-            f"now it is {champion or 'none'}; {again}"
+            f"stale: evaluated beside {verdict['champion'] or 'no champion'}, "
+            f"now it is {champion or 'none'}; {remedy}"
         )
-    if found["limits"] != settings.evaluation.gates.model_dump(mode="json"):
-        yield f"stale: evaluated by other gates than {settings.environment} has now; {again}"
-    measured = found["data_version"]
-    if measured != version.data_version:
-        yield f"stale: evaluated on the data {measured}, trained on {version.data_version}; {again}"
-    same = f"tags.environment = '{settings.environment}'"
-    prepared = _newest(client, settings, "data-preparation", same)
-    newest = prepared.data.tags.get("data_version") if prepared else None
-    if newest and newest != measured:
+    if verdict["limits"] != settings.evaluation.gates.model_dump(mode="json"):
+        yield f"stale: evaluated by other gates than {settings.environment} has now; {remedy}"
+    data = verdict["data_version"]
+    if data != version.data_version:
+        yield f"stale: evaluated on the data {data}, trained on {version.data_version}; {remedy}"
+    environment = f"tags.environment = '{settings.environment}'"
+    preparation = _latest(client, settings, "data-preparation", environment)
+    newest = preparation.data.tags.get("data_version") if preparation else None
+    if newest and newest != data:
         yield f"stale: the data {newest} was prepared since; train and evaluate on it"
 
 
-def _newest(client: MlflowClient, settings: Settings, phase: str, which: str) -> Run | None:
-    finished = f"{which} AND attributes.status = 'FINISHED'"
-    return next(iter(experiments.find_runs(client, settings, phase, finished, max_results=1)), None)
+def _latest(client: MlflowClient, settings: Settings, phase: str, condition: str) -> Run | None:
+    finished = f"{condition} AND attributes.status = 'FINISHED'"
+    found = experiments.find_runs(client, settings, phase, finished, max_results=1)
+    return found[0] if found else None
 
 
 def _sha256(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A version's model, with the code that travelled with it where an approval covers that."""
+"""A version's model, with the code that was logged with it if an approval covers that code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(session: Session, version: Version, files: Path) -> Pipeline:
     """Return the pipeline in a version's files, as `safe_loading.load` does.
 
     Raises:
-        CodeError: the code that travelled with it fails.
+        CodeError: the code that was logged with it fails.
         UnsafeModelError: loading it could run code that nobody approved.
     """
     return safe_loading.load(
@@ -25,9 +25,9 @@ def load(session: Session, version: Version, files: Path) -> Pipeline:
 
 
 def is_approved(session: Session, version: Version, digest: str) -> bool:
-    """Return whether files with this digest are those that were approved of a version.
+    """Return whether files with this digest were approved as this version.
 
-    A copy in production rests on the approval of what it is a copy of, for as long as it is there.
+    A copy in production has the approval of its source, which must still exist.
     """
     client, settings = session.client, session.settings
     try:

@@ -1,20 +1,24 @@
-"""The files of a version's model: download, digest, size."""
+"""The files of a version's model: download them, and check that they are those promoted."""
+
+from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
 import mlflow
-from mlflow import MlflowException
+from mlflow import MlflowClient, MlflowException
 
 from ..data.hashing import file_hash
 from ..errors import PracticeError
+from . import versions
 from .versions import Version
 
-WRITTEN_BY_MLFLOW = "registered_model_meta"  # beside a model's files, when it loads them
+MODEL_DIGEST = "model_digest"  # a tag of a version in production
+WRITTEN_BY_MLFLOW = "registered_model_meta"  # beside a model's files, when MLflow loads them
 
 
 class ModelFilesError(PracticeError):
-    """A model's files cannot be had."""
+    """A model's files cannot be read, or are not those that were promoted."""
 
 
 def download(version: Version, folder: str) -> Path:
@@ -41,6 +45,13 @@ def digest(files: Path) -> str:
     return total.hexdigest()
 
 
-def size(files: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file())
+def require_promoted(client: MlflowClient, version: Version, files: Path) -> str:
+    """Return the digest of a version's files, which must be that of its promotion, if it has one.
+
+    Raises:
+        ModelFilesError: the files are not those that were promoted.
+    """
+    found = digest(files)
+    if versions.get_tags(client, version).get(MODEL_DIGEST, found) != found:
+        raise ModelFilesError(f"{version}: its files are not those that were promoted")
+    return found
