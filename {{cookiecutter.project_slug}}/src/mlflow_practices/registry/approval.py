@@ -164,11 +164,6 @@ def approves_files(
 
     Unlike `check_approval` it does not ask whether the evaluation is up to date: what was promoted
     stays. With ``expired``, an approval counts after its last day.
-
-    Raises:
-        MlflowException: the store does not answer, which says nothing of the approval.
-        OSError: the same of the artifacts.
-        SigningError: the list of approvers cannot be read.
     """
     run = _latest_run(client, settings, version)
     if run is None:
@@ -192,11 +187,7 @@ def approves_files(
 
 
 def latest_decision(client: MlflowClient, settings: Settings, version: Version) -> Decision | None:
-    """Return the last decision on a version, as it was recorded.
-
-    Raises:
-        ApprovalError: the record cannot be read.
-    """
+    """Return the last decision on a version, as it was recorded."""
     run = _latest_run(client, settings, version)
     try:
         return _read(run) if run else None

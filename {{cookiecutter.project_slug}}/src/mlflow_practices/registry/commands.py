@@ -19,11 +19,7 @@ Model = Annotated[
 
 
 def find_version(session: Session, model: str) -> Version:
-    """Return the version that an argument `Model` means.
-
-    Raises:
-        RegistryError: there is no such version.
-    """
+    """Return the version that an argument `Model` means."""
     from . import versions
 
     return versions.resolve(session.client, model, session.settings.project.name)

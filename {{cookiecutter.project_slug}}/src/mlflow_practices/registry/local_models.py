@@ -61,11 +61,7 @@ def mark_served(version: Version, folder: Path) -> None:
 
 
 def last_served(folder: Path) -> tuple[Version, Path]:
-    """Return the version that was served last and its files.
-
-    Raises:
-        LocalModelError: there is none, or it is damaged.
-    """
+    """Return the version that was served last and its files."""
     names = _served_names(folder)
     if not names:
         raise LocalModelError(f"{folder}: holds no copy of a model that was served")

@@ -46,11 +46,7 @@ def digest(files: Path) -> str:
 
 
 def require_promoted(client: MlflowClient, version: Version, files: Path) -> str:
-    """Return the digest of a version's files, which must be that of its promotion, if it has one.
-
-    Raises:
-        ModelFilesError: the files are not those that were promoted.
-    """
+    """Return the digest of a version's files, which must be that of its promotion, if it has one."""
     found = digest(files)
     if versions.get_tags(client, version).get(MODEL_DIGEST, found) != found:
         raise ModelFilesError(f"{version}: its files are not those that were promoted")

@@ -184,11 +184,7 @@ def copy_version(
 
 
 def find_source(client: MlflowClient, version: Version) -> Version:
-    """Return the version of which a version in production is a copy; any other is its own source.
-
-    Raises:
-        RegistryError: it was deleted.
-    """
+    """Return the version of which a version in production is a copy; any other is its own source."""
     source = versions.get_tags(client, version).get(SOURCE)
     return versions.resolve(client, source, "") if source else version
 
@@ -205,11 +201,7 @@ def find_champion_copy(
 
 
 def describe_promotion(session: Session, version: Version) -> str:
-    """Return in words what `promote` would do now.
-
-    Raises:
-        PromotionError: it would refuse, for the same reasons.
-    """
+    """Return in words what `promote` would do now."""
     client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
     if champion := find_champion_copy(client, settings, version):

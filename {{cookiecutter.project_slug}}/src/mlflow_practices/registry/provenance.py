@@ -1,4 +1,6 @@
-"""From a model version back to the raw bytes: what is known, what is missing, what has changed."""
+"""From a model version back to the raw file: what is known, what is missing, what has changed."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,42 +19,40 @@ from ..data import versioning
 from ..data.versioning import Manifest
 from ..tracking import experiments, git
 from ..tracking.session import Session
-from . import approval, evidence, promotion
+from . import approval, evidence, promotion, versions
 from .versions import Version
 
-Status = Literal["ok", "missing", "changed"]
+PARAMETERS = ("training.", "data.split.", "random_seed")  # params that start with one of these
 
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the chain: whether it holds, what is wrong if not, and what is known of it."""
+    """One link of the chain: whether it holds, what is known of it, and what is wrong if not.
+
+    ``missing`` was never recorded or no longer exists; ``changed`` differs from what was recorded.
+    """
 
     name: str
-    status: Status
+    status: Literal["ok", "missing", "changed"]
     facts: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
 
 def trace(session: Session, version: Version) -> list[Link]:
-    """Return the links from a model version back to the raw file, each compared with what is here.
-
-    ``missing`` is what no record was kept of or cannot be found any more, ``changed`` what was
-    found and is not what was recorded.
-    """
+    """Return the links from a model version back to the raw file, each compared with what is here."""
     client, settings = session.client, session.settings
     training = experiments.find_run(client, version.run_id)
     upstream = training.data.tags.get("upstream_run_id", "") if training else ""
     preparation = experiments.find_run(client, upstream)
-    manifest = _manifest(preparation)
-    judged = promotion.find_source(client, version)  # of a copy in production, what it is a copy of
+    source = promotion.find_source(client, version)
     return [
         _model(client, version),
         _stage("training", version.run_id, training),
-        *_of_training(settings, training),
+        *_training(settings.root, training),
         _stage("preparation", upstream, preparation),
-        *_data(settings, training, manifest),
-        _evaluation(client, settings, judged),
-        _approval(client, settings, judged),
+        *_data(settings, training, preparation),
+        _evaluation(client, settings, source),
+        _approval(client, settings, source),
     ]
 
 
@@ -65,27 +65,20 @@ def as_dict(links: Sequence[Link]) -> dict[str, Any]:
 
 
 def _model(client: MlflowClient, version: Version) -> Link:
-    made = client.get_model_version(version.name, str(version.number))
-    facts = {
-        "name": f"{version.name}/{version.number}",
-        "aliases": list(made.aliases),
-        "model_id": version.model_id,
-    }
+    aliases = versions.aliases_by_number(client, version.name).get(version.number, [])
+    facts = {"name": str(version), "aliases": aliases, "model_id": version.model_id}
     with suppress(MlflowException):
         client.get_logged_model(version.model_id)
-        if any(item.path == "MLmodel" for item in _files(client, version.model_id)):
+        files = client.list_logged_model_artifacts(version.model_id)
+        if any(item.path == "MLmodel" for item in files):
             return Link("model", "ok", facts)
     return Link("model", "missing", facts, "its files are not in the artifact store")
 
 
-def _files(client: MlflowClient, model_id: str) -> list[Any]:
-    return list(client.list_logged_model_artifacts(model_id))
-
-
 def _stage(name: str, run_id: str, run: Run | None) -> Link:
     if run is None:
-        what = f"the run {run_id} was deleted" if run_id else "no run is recorded"
-        return Link(name, "missing", {}, what)
+        problem = f"the run {run_id} was deleted" if run_id else "no run is recorded"
+        return Link(name, "missing", {}, problem)
     tags = run.data.tags
     facts = {
         "run_id": run.info.run_id,
@@ -99,17 +92,15 @@ def _stage(name: str, run_id: str, run: Run | None) -> Link:
     return Link(name, "ok", facts)
 
 
-def _of_training(settings: Settings, run: Run | None) -> Iterator[Link]:
+def _training(root: Path, run: Run | None) -> list[Link]:
     if run is None:
-        for name in ("code", "pins", "parameters"):
-            yield Link(name, "missing", {}, "the training run would say it")
-        return
-    yield _code(settings.root, run.data.tags)
-    yield _pins(settings.root, run)
-    wanted = ("training.", "data.split.", "random_seed")
-    known = {key: value for key, value in run.data.params.items() if key.startswith(wanted)}
-    problem = "" if known else "the run has none"
-    yield Link("parameters", "ok" if known else "missing", known, problem)
+        problem = "only the training run recorded it"
+        return [Link(name, "missing", {}, problem) for name in ("code", "pins", "parameters")]
+    params = {key: value for key, value in run.data.params.items() if key.startswith(PARAMETERS)}
+    parameters = Link("parameters", "ok", params)
+    if not params:
+        parameters = Link("parameters", "missing", {}, "the run has none")
+    return [_code(root, run.data.tags), _pins(root, run), parameters]
 
 
 def _code(root: Path, tags: Mapping[str, str]) -> Link:
@@ -136,50 +127,54 @@ def _pins(root: Path, run: Run) -> Link:
         "packages": run.data.tags.get("packages", ""),
         "lock": f"runs:/{run.info.run_id}/{path}",
     }
-    if not facts["packages"].startswith("as locked"):
+    if facts["packages"] != reproducibility.AS_LOCKED:
         return Link("pins", "changed", facts, "what was installed differed from the lock")
     here = root / environment.RUN_LOCK
     if not here.is_file() or here.read_text(encoding="utf-8") != locked:
-        problem = f"{environment.RUN_LOCK} here is another; the one of then is kept with the run"
+        problem = f"{environment.RUN_LOCK} here is another; the run keeps the one used then"
         return Link("pins", "changed", facts, problem)
     return Link("pins", "ok", facts)
 
 
-def _data(settings: Settings, training: Run | None, manifest: Manifest | None) -> Iterator[Link]:
+def _data(settings: Settings, training: Run | None, preparation: Run | None) -> Iterator[Link]:
+    manifest = _manifest(preparation)
     if manifest is None:
         for name in ("prepared data", "raw file"):
-            yield Link(name, "missing", {}, "no manifest is kept; the preparation run would say it")
+            yield Link(name, "missing", {}, "only the manifest of the preparation recorded it")
         return
     folder, raw = settings.path(settings.data.processed), settings.path(Path(manifest.source.path))
     checks = {check.file: check for check in versioning.verify(manifest, folder, raw)}
     source = checks.pop(raw)
-    facts: dict[str, Any] = {
-        "version": manifest.version,
-        **{f"{name}_hash": split.hash for name, split in manifest.splits.items()},
-    }
-    used = training.data.params if training else {}
-    differing = [
-        name
-        for name, split in manifest.splits.items()
-        if used.get(f"{name}_hash", split.hash) != split.hash
-    ]
-    wrong = [check for check in checks.values() if check.status != "ok"]
-    if differing:
-        problem = f"the training run read another {' and '.join(differing)}"
-        yield Link("prepared data", "changed", facts, problem)
-    elif wrong:
-        status: Status = "changed" if any(c.status == "changed" for c in wrong) else "missing"
-        files = ", ".join(f"{_shown(check.file, settings.root)} {check.status}" for check in wrong)
-        yield Link("prepared data", status, facts, f"{files}; run `prepare` on the raw file")
-    else:
-        yield Link("prepared data", "ok", facts)
-    facts = manifest.source.model_dump()
-    problem = {
+    yield _prepared_data(settings.root, training, manifest, list(checks.values()))
+    problems = {
         "ok": "",
         "missing": "the file is not here; bring it back",
         "changed": f"the file here has the SHA-256 {source.found}",
-    }[source.status]
-    yield Link("raw file", source.status, facts, problem)
+    }
+    facts = manifest.source.model_dump()
+    yield Link("raw file", source.status, facts, problems[source.status])
+
+
+def _prepared_data(
+    root: Path, training: Run | None, manifest: Manifest, checks: list[versioning.Check]
+) -> Link:
+    hashes = {f"{name}_hash": split.hash for name, split in manifest.splits.items()}
+    facts = {"version": manifest.version, **hashes}
+    used = training.data.params if training else {}
+    differing = [
+        key.removesuffix("_hash") for key, value in hashes.items() if used.get(key, value) != value
+    ]
+    if differing:
+        problem = f"the training run read another {' and '.join(differing)}"
+        return Link("prepared data", "changed", facts, problem)
+    wrong = [check for check in checks if check.status != "ok"]
+    if not wrong:
+        return Link("prepared data", "ok", facts)
+    status: Literal["missing", "changed"] = "missing"
+    if any(check.status == "changed" for check in wrong):
+        status = "changed"
+    files = ", ".join(f"{_shown(check.file, root)} {check.status}" for check in wrong)
+    return Link("prepared data", status, facts, f"{files}; run `prepare` on the raw file")
 
 
 def _evaluation(client: MlflowClient, settings: Settings, version: Version) -> Link:
@@ -187,21 +182,21 @@ def _evaluation(client: MlflowClient, settings: Settings, version: Version) -> L
     if found is None:
         remedy = f"run `evaluate --version {version.number}`"
         return Link("evaluation", "missing", {}, f"no finished evaluation; {remedy}")
-    verdict = {"verdict": found.data.tags.get("verdict", "")}
-    facts = {"run_id": found.info.run_id, **verdict, **found.data.metrics}
-    if found.data.tags.get("data_version") != version.data_version:
+    tags = found.data.tags
+    facts = {"run_id": found.info.run_id, "verdict": tags.get("verdict", ""), **found.data.metrics}
+    if tags.get("data_version") != version.data_version:
         return Link("evaluation", "changed", facts, "it was measured on another data version")
     return Link("evaluation", "ok", facts)
 
 
 def _approval(client: MlflowClient, settings: Settings, version: Version) -> Link:
-    rests_on, _ = evidence.check_evaluation(client, settings, version)
-    objections = approval.check_approval(client, settings, version, rests_on)
-    tags = client.get_model_version(version.name, str(version.number)).tags
-    facts = {key: value for key, value in tags.items() if key in ("approval", "approved_by")}
-    if not objections:
+    found, _ = evidence.check_evaluation(client, settings, version)
+    problems = approval.check_approval(client, settings, version, found)
+    tags = versions.get_tags(client, version)
+    facts = {key: tags[key] for key in ("approval", "approved_by") if key in tags}
+    if not problems:
         return Link("approval", "ok", facts)
-    return Link("approval", "changed" if facts else "missing", facts, "; ".join(objections))
+    return Link("approval", "changed" if facts else "missing", facts, "; ".join(problems))
 
 
 def _manifest(preparation: Run | None) -> Manifest | None:

@@ -43,9 +43,6 @@ def keygen(path: Path) -> str:
     """Write a new private key that only its owner may read; return its public key in base64.
 
     It is encrypted where the variable ``APPROVAL_KEY_PASSPHRASE`` is set.
-
-    Raises:
-        SigningError: the file exists, cannot be written, or lies in a git work tree.
     """
     if any((folder / ".git").exists() for folder in path.resolve().parents):
         raise SigningError(f"{path}: lies in a git work tree; name a place outside with {KEY}")
@@ -67,11 +64,7 @@ def keygen(path: Path) -> str:
 
 
 def load_approvers(path: Path) -> dict[str, Ed25519PublicKey]:
-    """Return the public key of each approver; none if there is no such file, or nothing in it.
-
-    Raises:
-        SigningError: the file or an entry of it is wrong.
-    """
+    """Return the public key of each approver; none if there is no such file, or nothing in it."""
     try:
         # The plain texts: YAML would make a number of the account 007, and keep one of two equals.
         listed = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
@@ -110,22 +103,14 @@ def canonical(record: Mapping[str, Any]) -> bytes:
 
 
 def sign(record: Mapping[str, Any], path: Path) -> str:
-    """Return the signature of the private key at ``path`` under a record, in base64.
-
-    Raises:
-        SigningError: the key cannot be used.
-    """
+    """Return the signature of the private key at ``path`` under a record, in base64."""
     return base64.b64encode(load_private_key(path).sign(canonical(record))).decode()
 
 
 def verify(
     record: Mapping[str, Any], signature: str, approvers: Mapping[str, Ed25519PublicKey]
 ) -> str:
-    """Return the approver whose key signed the record.
-
-    Raises:
-        SigningError: none did, or the record's ``who`` is somebody else.
-    """
+    """Return the approver whose key signed the record."""
     signer = next((name for name, key in approvers.items() if _made(key, signature, record)), None)
     if signer is None:
         raise SigningError(
@@ -142,11 +127,7 @@ def verify(
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key that `keygen` wrote.
-
-    Raises:
-        SigningError: it is missing, open to others, encrypted otherwise, or of another kind.
-    """
+    """Read a private key that `keygen` wrote."""
     try:
         with path.open("rb") as file:
             mode, content = os.fstat(file.fileno()).st_mode, file.read()

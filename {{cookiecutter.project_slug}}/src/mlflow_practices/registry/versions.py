@@ -157,9 +157,6 @@ def resolve(client: MlflowClient, text: str, project: str) -> Version:
     """Return the version that ``NAME``, ``NAME@ALIAS`` or ``NAME/VERSION`` means.
 
     Without an alias or number it is the challenger; without a name, the model is ``project``.
-
-    Raises:
-        RegistryError: there is no such version.
     """
     name, _, alias_or_number = text.replace("@", "/").partition("/")
     return find(client, name or project, alias_or_number or CHALLENGER)
@@ -169,9 +166,6 @@ def parse_reference(text: str, project: str) -> ModelReference:
     """Return what ``models:/NAME@ALIAS`` or ``models:/NAME/NUMBER`` means.
 
     An empty text means the champion in production.
-
-    Raises:
-        RegistryError: the text has another form.
     """
     name = text.removeprefix("models:/") or production_name(project)
     name, _, alias_or_number = name.replace("@", "/").partition("/")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .session import Session
 
+AS_LOCKED = "as locked"  # a value of the tag ``packages``
 MODEL_REQUIREMENTS = ("mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -71,7 +72,7 @@ def log_environment(root: Path) -> None:
         return
     recording.log_text(lock.read_text(encoding="utf-8"), f"environment/{environment.RUN_LOCK}")
     different = environment.lock_differences(root)
-    packages = f"differs: {', '.join(different)}" if different else "as locked"
+    packages = f"differs: {', '.join(different)}" if different else AS_LOCKED
     recording.set_tags({"packages": packages})
 
 
