@@ -9,7 +9,15 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow_practices.registry import approval, evidence, promotion, reports, signing, versions
+from mlflow_practices.registry import (
+    approval,
+    decisions,
+    evidence,
+    promotion,
+    reports,
+    signing,
+    versions,
+)
 from mlflow_practices.registry.versions import Version
 from mlflow_practices.tracking.session import Session
 from my_ml_project import data_preparation, model_evaluation, model_training
@@ -203,7 +211,7 @@ def test_an_approval_expires(
     assert record.expires is not None
     assert promotion.check_promotion(client, limited.settings, version)[1] == []
     later = datetime.now(UTC) + timedelta(days=31)
-    monkeypatch.setattr(approval, "_now", lambda: later)
+    monkeypatch.setattr(decisions, "now", lambda: later)
     assert f"expired on {record.expires}" in reasons(session, version)
 
 
@@ -263,7 +271,7 @@ def test_a_changed_model_file_is_found(session: Session, served: Served, approve
     assert promotion.describe_promotion(session, approved).startswith(f"{approved} would be copied")
 
 
-@pytest.mark.parametrize("key", ["approval", "approved_by", approval.RECORD_TAG])
+@pytest.mark.parametrize("key", ["approval", "approved_by", decisions.RECORD_TAG])
 def test_a_changed_tag_is_found(
     session: Session, client: MlflowClient, approved: Version, key: str
 ) -> None:
@@ -340,7 +348,7 @@ def test_signed_approvals(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    approvers = session.settings.root / approval.APPROVERS
+    approvers = session.settings.root / decisions.APPROVERS
     monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "ann.pem"))
     done = run_command("approval", "keygen")
     assert done.exit_code == 0, done.output
@@ -354,18 +362,18 @@ def test_signed_approvals(
         assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
         # Who may write everything still cannot forge it: the record and its tag say another thing.
-        assert approval.latest_decision(client, session.settings, approved) == record
+        assert decisions.latest_decision(client, session.settings, approved) == record
         forged = record.model_copy(update={"why": "forged"})
         experiment = client.get_experiment_by_name("example/model-deployment")
         assert experiment is not None
         newest = client.search_runs([experiment.experiment_id], max_results=1)[0]
-        client.log_text(newest.info.run_id, forged.model_dump_json(), approval.RECORD)
+        client.log_text(newest.info.run_id, forged.model_dump_json(), decisions.RECORD)
         number, tag = str(approved.number), json.dumps(forged.model_dump(), sort_keys=True)
-        client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
+        client.set_model_version_tag("example", number, decisions.RECORD_TAG, tag)
         assert "signature" in reasons(session, approved)
-        client.log_text(newest.info.run_id, record.model_dump_json(), approval.RECORD)
+        client.log_text(newest.info.run_id, record.model_dump_json(), decisions.RECORD)
         tag = json.dumps(record.model_dump(), sort_keys=True)
-        client.set_model_version_tag("example", number, approval.RECORD_TAG, tag)
+        client.set_model_version_tag("example", number, decisions.RECORD_TAG, tag)
         assert promotion.check_promotion(client, session.settings, approved)[1] == []
 
         # Another key, under her name; and nobody's name under the right key.

@@ -28,6 +28,7 @@ from mlflow_practices.model.safe_loading import UnsafeModelError
 from mlflow_practices.model.signature import features
 from mlflow_practices.registry import (
     approval,
+    decisions,
     evidence,
     loading,
     local_models,
@@ -490,21 +491,21 @@ def test_only_an_unaltered_approval_of_just_these_files_covers_code(
 
     assert covered() == (True, True)
     assert not loading.is_approved(session, champion, "0" * 64)
-    record = client.get_model_version("example", number).tags[approval.RECORD_TAG]
+    record = client.get_model_version("example", number).tags[decisions.RECORD_TAG]
     client.set_model_version_tag(
-        "example", number, approval.RECORD_TAG, record.replace("right", "wrong")
+        "example", number, decisions.RECORD_TAG, record.replace("right", "wrong")
     )
     assert covered() == (False, False)
-    client.set_model_version_tag("example", number, approval.RECORD_TAG, record)
+    client.set_model_version_tag("example", number, decisions.RECORD_TAG, record)
     assert covered() == (True, True)
-    approvers = team.folder / approval.APPROVERS
+    approvers = team.folder / decisions.APPROVERS
     with monkeypatch.context() as signed:
         signed.setenv(signing.KEY, str(tmp_path / "key.pem"))
         approvers.write_text(f"ann@example.com: {signing.keygen(tmp_path / 'key.pem')}")
         assert covered() == (False, False)  # it is not signed
         approvers.unlink()
     with monkeypatch.context() as later:
-        later.setattr(approval, "_now", lambda: datetime.now(UTC) + timedelta(days=31))
+        later.setattr(decisions, "now", lambda: datetime.now(UTC) + timedelta(days=31))
         assert covered() == (False, True)  # what is in production stays
     approval.reject_model("example", source.number, "it harms", session)
     assert covered() == (False, False)

@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
-from mlflow_practices.registry import approval, signing
+from mlflow_practices.registry import approval, decisions, signing
 from mlflow_practices.tracking import github, identity
 from mlflow_practices.tracking.session import Session
 
@@ -181,7 +181,7 @@ def test_where_approvals_are_signed_a_review_is_not_enough(
     api: GitHub, version: int, session: Session, tmp_path: Path
 ) -> None:
     public = signing.keygen(tmp_path / "ben.pem")
-    (session.settings.root / approval.APPROVERS).write_text(yaml.safe_dump({"ben": public}))
+    (session.settings.root / decisions.APPROVERS).write_text(yaml.safe_dump({"ben": public}))
     with pytest.raises(approval.ApprovalError) as caught:
         approval.approve_model("example", version, "why", session, reviewed_in="production")
     assert f"let one of them run `approve example/{version}`" in str(caught.value)

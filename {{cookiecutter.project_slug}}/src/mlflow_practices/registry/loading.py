@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 
 from ..model import safe_loading
 from ..tracking.session import Session
-from . import approval, model_files, promotion, versions
+from . import decisions, model_files, promotion, versions
 from .versions import Version
 
 
@@ -34,4 +34,6 @@ def is_approved(session: Session, version: Version, digest: str) -> bool:
         source = promotion.find_source(client, version)
     except versions.RegistryError:  # it was deleted
         return False
-    return approval.approves_files(client, settings, source, digest, expired=source != version)
+    return decisions.approves_files(
+        client, settings, source, digest, in_production=source != version
+    )

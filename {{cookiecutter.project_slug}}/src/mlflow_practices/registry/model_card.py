@@ -26,7 +26,7 @@ from ..evaluation.verdict import Verdict
 from ..tracking import documentation, experiments, recording
 from ..tracking.identity import Identity
 from ..tracking.session import Session
-from . import approval, evidence
+from . import decisions, evidence
 from .card_rendering import NOT_APPROVED, CardError, render_card, with_approval
 from .versions import Version
 
@@ -40,7 +40,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True)
 class Statements:
-    """What only people can say of a model."""
+    """What only people can say about a model."""
 
     intended_use: str = ""
     users: str = ""
@@ -105,7 +105,7 @@ def log_card(
     )
     card = render_card(settings.root / TEMPLATE, values, plots)
     # An approval was of an earlier evaluation and no longer counts; a rejection still does.
-    decision = approval.latest_decision(client, settings, version)
+    decision = decisions.latest_decision(client, settings, version)
     rejected = decision is not None and decision.decision == "rejected"
     state = decision.describe() if decision and rejected else NOT_APPROVED
     recording.log_text(with_approval(card.markdown, state), evidence.CARD)
@@ -134,7 +134,7 @@ def collect_values(
     statements: Statements,
     evaluation_run_id: str,
 ) -> dict[str, Any]:
-    """Return what the template of a card can print: what MLflow knows of a version."""
+    """Return what the template of a card can print: what MLflow knows about a version."""
     training = experiments.find_run(client, version.run_id)
     tags = training.data.tags if training else {}
     params = training.data.params if training else {}

@@ -13,7 +13,7 @@ from ..config.settings import Settings
 from ..errors import PracticeError, listed
 from ..tracking import experiments, recording, utc_now
 from ..tracking.session import Session
-from . import approval, evidence, lock, versions
+from . import decisions, evidence, lock, versions
 from .evidence import Evidence
 from .model_files import MODEL_DIGEST
 from .versions import CHAMPION, PREVIOUS, Version
@@ -58,7 +58,7 @@ def check_promotion(
     if version.name != settings.project.name:
         return None, [f"it is a version of {version.name}, not of {settings.project.name}"]
     found, problems = evidence.check_evaluation(client, settings, version)
-    return found, problems + approval.check_approval(client, settings, version, found)
+    return found, problems + decisions.check_approval(client, settings, version, found)
 
 
 def promote(session: Session, version: Version) -> PromotionResult:
@@ -91,7 +91,7 @@ def promote(session: Session, version: Version) -> PromotionResult:
         except lock.LockError as error:
             raise PromotionError(f"{version} was not promoted: {error}") from None
         # Since the first check the approval may have been withdrawn, or the champion replaced.
-        problems = approval.check_approval(client, settings, version, found)
+        problems = decisions.check_approval(client, settings, version, found)
         champion = versions.find_by_alias(client, production, CHAMPION)
         if champion != replaced:
             problems.append(
@@ -201,7 +201,7 @@ def find_champion_copy(
 
 
 def describe_promotion(session: Session, version: Version) -> str:
-    """Return in words what `promote` would do now."""
+    """Return, as text, what `promote` would do now."""
     client, settings = session.client, session.settings
     production = versions.production_name(settings.project.name)
     if champion := find_champion_copy(client, settings, version):
@@ -219,7 +219,7 @@ def _require(version: Version, problems: list[str]) -> None:
 
 def _require_not_rejected(client: MlflowClient, settings: Settings, target: Version) -> None:
     with suppress(versions.RegistryError):  # its source was deleted
-        decision = approval.latest_decision(client, settings, find_source(client, target))
+        decision = decisions.latest_decision(client, settings, find_source(client, target))
         if decision and decision.decision == "rejected":
             raise PromotionError(f"{target} was {decision.describe()}; promote another version")
 

@@ -19,7 +19,7 @@ from ..data import versioning
 from ..data.versioning import Manifest
 from ..tracking import experiments, git
 from ..tracking.session import Session
-from . import approval, evidence, promotion, versions
+from . import decisions, evidence, promotion, versions
 from .versions import Version
 
 PARAMETERS = ("training.", "data.split.", "random_seed")  # params that start with one of these
@@ -27,7 +27,7 @@ PARAMETERS = ("training.", "data.split.", "random_seed")  # params that start wi
 
 @dataclass(frozen=True)
 class Link:
-    """One link of the chain: whether it holds, what is known of it, and what is wrong if not.
+    """One link of the chain: whether it holds, what is known about it, and what is wrong if not.
 
     ``missing`` was never recorded or no longer exists; ``changed`` differs from what was recorded.
     """
@@ -191,9 +191,9 @@ def _evaluation(client: MlflowClient, settings: Settings, version: Version) -> L
 
 def _approval(client: MlflowClient, settings: Settings, version: Version) -> Link:
     found, _ = evidence.check_evaluation(client, settings, version)
-    problems = approval.check_approval(client, settings, version, found)
+    problems = decisions.check_approval(client, settings, version, found)
     tags = versions.get_tags(client, version)
-    facts = {key: tags[key] for key in ("approval", "approved_by") if key in tags}
+    facts = {key: value for key, value in tags.items() if key in ("approval", "approved_by")}
     if not problems:
         return Link("approval", "ok", facts)
     return Link("approval", "changed" if facts else "missing", facts, "; ".join(problems))

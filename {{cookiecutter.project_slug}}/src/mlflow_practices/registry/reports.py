@@ -13,7 +13,7 @@ from ..config.settings import Settings
 from ..tracking import experiments
 from ..tracking.identity import Identity
 from ..tracking.session import Session
-from . import approval, promotion, versions
+from . import decisions, promotion, versions
 from .versions import Version
 
 # The tags that `version_details` shows start with one of these.
@@ -57,7 +57,7 @@ def version_rows(client: MlflowClient, project: str) -> list[list[str]]:
 
 
 def version_details(session: Session, version: Version) -> dict[str, str]:
-    """Return what is known of a version, by headings."""
+    """Return what is known about a version, by headings."""
     client, settings = session.client, session.settings
     found = client.get_model_version(version.name, str(version.number))
     aliases = versions.aliases_by_number(client, version.name).get(version.number, [])
@@ -70,7 +70,7 @@ def version_details(session: Session, version: Version) -> dict[str, str]:
         **{key: found.tags[key] for key in sorted(found.tags) if key.startswith(SHOWN_TAGS)},
     }
     if version.name == settings.project.name:
-        decision = approval.latest_decision(client, settings, version)
+        decision = decisions.latest_decision(client, settings, version)
         details["decision"] = decision.describe() if decision else "none yet"
         try:
             details["promotion"] = promotion.describe_promotion(session, version)

@@ -1,7 +1,7 @@
 """Signatures under approvals: Ed25519 (RFC 8032), the approvers' public keys in configs/.
 
-A signature shows that a listed key was used on exactly this record. Whoever can change the list on
-the main branch decides who may approve, so a change of it needs a review.
+A signature shows that a listed key was used on exactly this record. Who can change the list on the
+main branch decides who may approve, so a change of it needs a review.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KEY, PASSPHRASE = "APPROVAL_KEY", "APPROVAL_KEY_PASSPHRASE"
 
 
 class SigningError(PracticeError):
-    """A key, the list of approvers or a signature is no good; the message says what to do."""
+    """A key, the list of approvers or a signature is not valid; the message says what to do."""
 
 
 def private_key_path(project: str) -> Path:
@@ -86,7 +86,9 @@ def load_approvers(path: Path) -> dict[str, Ed25519PublicKey]:
                 f"{place}: no public key ({error}); copy the line that `approval keygen` printed"
             ) from None
         if who in approvers or public in approvers.values():
-            raise SigningError(f"{place}: listed twice, the name or the key; one key a person")
+            raise SigningError(
+                f"{place}: listed twice, the name or the key; list one key for each person"
+            )
         approvers[who] = public
     return approvers
 

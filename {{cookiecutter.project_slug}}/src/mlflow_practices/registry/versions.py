@@ -39,7 +39,7 @@ class Version:
 
     @property
     def title(self) -> str:
-        """The version in words."""
+        """The version as a title."""
         return f"{self.name} version {self.number}"
 
     @property
