@@ -17,7 +17,7 @@ from .. import environment
 from ..config.settings import Settings
 from ..data import versioning
 from ..data.versioning import Manifest
-from ..tracking import experiments, git
+from ..tracking import experiments, git, reproducibility
 from ..tracking.session import Session
 from . import decisions, evidence, promotion, versions
 from .versions import Version
