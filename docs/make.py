@@ -50,6 +50,7 @@ PATIENCE = {
     "MY_ML_PROJECT__EVALUATION__GATES__LATENCY_MS": "10000",
     "MY_ML_PROJECT__DEPLOYMENT__WATCH__MAX_LATENCY_MS": "10000",
 }
+APPROVER, TIME = "ann@example.com (machine account ann)", "2026-11-29T09:00:00Z"
 # The guide's practices in its order: pages below docs/practices/.
 PRACTICES = (
     "project-structure",
@@ -289,6 +290,7 @@ def normalise(text: str, project: Path) -> str:
     text = text.replace(str(project), ".").replace(f":{os.environ.get(PORT)} ", ":8000 ")
     text = re.sub(r"\d+\.\d(?= s\b)", lambda found: "…".rjust(len(found[0])), text)
     text = re.sub(r"\b[0-9a-f]{32}\b", "…", text)
+    text = re.sub(r"(approved by) \S+ \(.*?\) on \S+Z", rf"\1 {APPROVER} on {TIME}", text)
     text = re.sub(r"(127\.0\.0\.1):(?!5000|8000)\d+", r"\1:…", text)
     text = re.sub(r"\d+ requests, ", "… requests, ", text)
     return re.sub(r"within [\d.]+ ms", "within … ms", text)
