@@ -321,7 +321,7 @@ def test_a_redis_that_comes_late_is_measured_by_itself(valkey: Valkey) -> None:
         valkey.kill()
         async with opened(mode="auto", max_rows=10) as store:
             rows = {"x": np.array([1.0])}
-            await cache.measure_benefit(store, rows, lambda size: 0.02)
+            await cache.measure_benefit(store, rows, lambda size: 2.0)
             assert store.status.startswith("off: Redis does not answer")
             await ask(store, 1)
             await asyncio.to_thread(valkey.start)

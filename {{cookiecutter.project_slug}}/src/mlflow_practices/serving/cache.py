@@ -106,26 +106,24 @@ async def measure_benefit(
     if store.settings.mode == "always":
         return
     store.on_recovery = partial(measure_benefit, store, example, prediction_seconds)
-    store.largest_batch = 0
     if store.circuit_open or not await store.is_ready():
+        store.largest_batch = 0
         store.status = "off: Redis does not answer; it is tried again in the background"
         return
-    times = ""
+    largest, times = 0, ""
     for size in MEASURED_ROWS:
         rows = min(size, store.settings.max_rows)
-        look_up = await _look_up_seconds(
-            store, _take(example, np.arange(rows) % count_rows(example))
-        )
-        prediction = prediction_seconds(rows)
+        batch = _take(example, np.arange(rows) % count_rows(example))
+        look_up, prediction = await _look_up_seconds(store, batch), prediction_seconds(rows)
         if not times:
             times = (
                 f"a look-up takes {look_up * 1000:.3f} ms, a prediction {prediction * 1000:.3f} ms"
             )
         if look_up >= prediction * BREAK_EVEN:
             break
-        store.largest_batch = rows
-    is_on = f"on for up to {store.largest_batch} rows" if store.largest_batch else "off"
-    store.status = f"{is_on}: {times}"
+        largest = rows
+    switch = f"on for up to {largest} rows" if largest else "off"
+    store.largest_batch, store.status = largest, f"{switch}: {times}"
     _log.info("cache %s", store.status)
 
 
