@@ -316,7 +316,7 @@ def swap(bench: Bench) -> None:
             values = ("serving.poll_seconds=0.2", f"serving.workers={workers}")
             with bench.ours(served, NEVER, *values) as ours:
                 found = ours.load(requests, 16, LONG * bench.seconds).result()
-                switched = ours.log.read_text().count(", before it ")
+                switched = ours.log.read_text().count(", replacing ")
         rows.append([f"{workers} worker(s)", *outcome(found), f"{switched / workers:.1f}"])
         tell_failures(found)
     title = f"The alias moves every second, {LONG * bench.seconds:g} s, 16 connections"

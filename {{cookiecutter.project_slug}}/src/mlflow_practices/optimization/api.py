@@ -1,4 +1,4 @@
-"""What stages and loaders ask of this component."""
+"""What stages and loaders call."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ __all__ = ["load", "optimize_model_for_serving"]
 
 
 def optimize_model_for_serving(session: Session, version: Version, X: pd.DataFrame) -> None:
-    """Add a faster copy to a version's files where ``serving.optimize`` is on; see
-    `add_optimized_copy`. The run's tag ``serving`` says what answers requests, and why.
+    """Add a faster copy to a version's files where ``serving.optimize`` is on.
+
+    See `add_optimized_copy`. The run's tag ``serving`` says what answers requests, and why.
     """
     if session.settings.section(ServingSettings).optimize:
         recording.set_tags({"serving": add_optimized_copy(session, version, X).reason})

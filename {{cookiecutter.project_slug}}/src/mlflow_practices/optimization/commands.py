@@ -1,4 +1,4 @@
-"""The command line's part that makes models faster."""
+"""The command ``optimize``."""
 
 from __future__ import annotations
 

@@ -40,18 +40,9 @@ LIBRARIES = ("onnxruntime", "skl2onnx", "scikit-learn", "skops")
 def add_optimized_copy(session: Session, version: Version, X: pd.DataFrame) -> Report:
     """Add an optimised copy to a version's files, or only a report of why the original stays.
 
-    The copy is made of the version's own files and has to agree with them on ``X`` and variations
-    of it. A version that has a report keeps it. Evaluations and approvals are of all files of a
-    version: added after them, the copy makes them void.
-
-    Args:
-        session: of the project.
-        version: of a registered model.
-        X: features of real rows, such as the validation split's.
-
-    Raises:
-        ModelFilesError: the files cannot be had.
-        UnsafeModelError: they are not to be loaded.
+    The copy has to agree with the original on ``X``, which are features of real rows, and on
+    variations of it. A version that has a report keeps it. Evaluations and approvals cover all
+    files of a version: a copy that is added after them makes them void.
     """
     with TemporaryDirectory() as temporary:
         files = model_files.download(version, temporary)
@@ -75,8 +66,6 @@ def choose_fastest(
     saved: Path, trusted: Sequence[str], X: pd.DataFrame
 ) -> tuple[Report, bytes | None]:
     """Return which candidate is the fastest that agrees, and the ONNX model if that is it.
-
-    Candidates have to agree on real rows and variations; timed are batches of the real ones.
 
     Args:
         saved: a pipeline in skops' format.

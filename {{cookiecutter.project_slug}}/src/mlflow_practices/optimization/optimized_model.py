@@ -21,10 +21,10 @@ FOLDER, MODEL, REPORT = "optimized", "model.onnx", "report.json"  # in a model's
 
 
 class Report(BaseModel, frozen=True):
-    """What answers requests, why, and what that rests on; latencies are in milliseconds.
+    """Which candidate answers requests, and why.
 
-    Up to ``largest_batch`` rows ONNX is faster, None if it always is. ``differences`` and ``opset``
-    are those of the ONNX model, if there is one that agrees.
+    ``largest_batch`` is up to how many rows ONNX is faster, or None if it always is. ``differences``
+    and ``opset`` are those of the ONNX model, if there is one that agrees.
     """
 
     winner: Literal["onnx", "arrays", "original"]
@@ -38,10 +38,7 @@ class Report(BaseModel, frozen=True):
 
 
 class Optimized:
-    """A model that takes arrays: ONNX for the batches it is faster on, else the own estimator.
-
-    Both get their features from the same `Preparation`. Threads may share it.
-    """
+    """A model that takes arrays: ONNX up to its largest batch, else the pipeline's own estimator."""
 
     def __init__(
         self,
@@ -50,7 +47,7 @@ class Optimized:
         onnx: bytes | None = None,
         largest_batch: int | None = None,
     ) -> None:
-        """Start a session for ``onnx``, if there is one; the pipeline is not changed."""
+        """Start a session for ``onnx``, if there is one; threads may share it."""
         self._prepare, self._estimator = preparation, pipeline[-1]
         self._largest = np.inf if largest_batch is None else largest_batch
         self._session: Any = None
@@ -61,9 +58,9 @@ class Optimized:
         options.log_severity_level = 3  # errors
         providers = ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(onnx, options, providers=providers)
-        taken = self._session.get_inputs()[0]
-        self._input = taken.name
-        self._precision = np.float32 if taken.type == "tensor(float)" else np.float64
+        tensor = self._session.get_inputs()[0]
+        self._input = tensor.name
+        self._precision = np.float32 if tensor.type == "tensor(float)" else np.float64
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._answer = self._outputs[:1]
         label = pipeline.classes_.tolist()[0] if is_classifier(pipeline) else 0.0
@@ -72,15 +69,13 @@ class Optimized:
 
     @property
     def format(self) -> str:
-        """What answers single rows: ``onnx`` or ``arrays``."""
+        """Return what answers single rows: ``onnx`` or ``arrays``."""
         return "arrays" if self._session is None else "onnx"
 
     def predict(self, columns: Columns) -> np.ndarray:
-        """Return labels of the original's type, or float64, shape (rows,).
+        """Return labels of the original's type, or float64, of shape (rows,).
 
-        Raises:
-            FloatingPointError: a number does not fit into float32, which ONNX takes.
-            ValueError: the estimator refuses a row.
+        A number that does not fit into ONNX's float32 raises `FloatingPointError`.
         """
         features = self._prepare(columns)
         if self._session is None or len(features) > self._largest:
@@ -89,28 +84,26 @@ class Optimized:
         return self._run(features, self._answer)[0]
 
     def predict_with_probabilities(self, columns: Columns) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return what single rows get, and probabilities of shape (rows, classes), if there are."""
-        features = self._prepare(columns)
-        if self._session is None:
-            chances = getattr(self._estimator, "predict_proba", None)
-            return self._estimator.predict(features), chances and chances(features)
-        values, *more = self._run(features, self._outputs)
-        return values, more[0] if more else None
+        """Return the answers to single rows, and probabilities of shape (rows, classes) or None."""
+        features, estimator, probabilities = self._prepare(columns), self._estimator, None
+        if self._session is not None:
+            labels, *others = self._run(features, self._outputs)
+            probabilities = others[0] if others else None
+            return labels, probabilities
+        if hasattr(estimator, "predict_proba"):
+            probabilities = estimator.predict_proba(features)
+        return estimator.predict(features), probabilities
 
     def _run(self, features: np.ndarray, outputs: list[str]) -> list[np.ndarray]:
         with np.errstate(over="raise"):
-            taken = np.ascontiguousarray(features, dtype=self._precision)
-        values, *rest = self._session.run(outputs, {self._input: taken})
+            given = np.ascontiguousarray(features, dtype=self._precision)
+        values, *others = self._session.run(outputs, {self._input: given})
         values = values.reshape(len(features))
-        return [values if self._type is None else values.astype(self._type), *rest]
+        return [values if self._type is None else values.astype(self._type), *others]
 
 
 def load(files: Path, pipeline: Pipeline) -> Optimized | None:
-    """Return the optimised copy in a model's folder; None if there is none.
-
-    Args:
-        files: the model's folder.
-        pipeline: the original in it, whose estimator answers the batches that ONNX is slower on.
+    """Return the optimised copy of ``pipeline`` in a model's folder, or None if there is none.
 
     Raises:
         OptimizationError: it cannot be loaded.

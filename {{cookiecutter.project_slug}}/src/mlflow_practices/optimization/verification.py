@@ -20,9 +20,9 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"  # a category that no data has
 class Differences(BaseModel, frozen=True):
     """How a copy differs from the original on the same rows.
 
-    ``labels`` that differ, of which ``ties`` are of rows whose two largest probabilities are equal;
-    None for regression. ``largest`` is the largest difference of a probability, or of a value as a
-    share of the values' range; None for a classifier without probabilities.
+    ``labels`` is how many labels differ (None for regression), ``ties`` how many of these rows have
+    two equal largest probabilities. ``largest`` is the largest difference of a probability, or of a
+    value as a share of the values' range; None for a classifier without probabilities.
     """
 
     rows: int
@@ -32,12 +32,12 @@ class Differences(BaseModel, frozen=True):
 
     @property
     def agree(self) -> bool:
-        """Whether only ties and roundings differ."""
+        """Return whether only ties and roundings differ."""
         close = self.largest is None or self.largest <= TOLERANCE
         return close and (self.labels or 0) == self.ties
 
     def __str__(self) -> str:
-        """Return them in words."""
+        """Return the differences in words."""
         numbers = "values" if self.labels is None else "probabilities"
         found = []
         if self.labels is not None:
@@ -48,7 +48,7 @@ class Differences(BaseModel, frozen=True):
 
 
 def compare(
-    expected: Predictions, values: np.ndarray, chances: np.ndarray | None = None
+    expected: Predictions, values: np.ndarray, probabilities: np.ndarray | None = None
 ) -> Differences:
     """Compare predictions of shape (rows,), and probabilities of shape (rows, classes).
 
@@ -64,21 +64,17 @@ def compare(
     if expected.probabilities is None:
         return Differences(rows=rows, labels=wrong.sum(), largest=None)
     own = expected.probabilities.to_numpy()
-    lead = np.diff(np.sort(own)[:, -2:]).min(axis=1, initial=np.inf)  # infinite with one class
-    same_shape = chances is not None and chances.shape == own.shape
-    return Differences(
-        rows=rows,
-        labels=wrong.sum(),
-        ties=(wrong & (lead <= TIE_MARGIN)).sum(),
-        largest=float(np.abs(own - chances).max()) if same_shape else np.inf,
-    )
+    margin = np.diff(np.sort(own)[:, -2:]).min(axis=1, initial=np.inf)  # infinite with one class
+    largest = np.inf
+    if probabilities is not None and probabilities.shape == own.shape:
+        largest = float(np.abs(own - probabilities).max())
+    ties = (wrong & (margin <= TIE_MARGIN)).sum()
+    return Differences(rows=rows, labels=wrong.sum(), ties=ties, largest=largest)
 
 
-def probe_rows(
-    X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation, seed: int = 0
-) -> pd.DataFrame:
+def probe_rows(X: pd.DataFrame, pipeline: Pipeline, preparation: Preparation) -> pd.DataFrame:
     """Return real rows, and variations: gaps, unknown categories, numbers where a tree splits."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     real = X.iloc[random.permutation(len(X))[:MAX_REAL_ROWS]]
     varied = X.iloc[random.integers(len(X), size=VARIED_ROWS)].reset_index(drop=True)
     gaps, strange = varied.copy(), varied.copy()

@@ -64,9 +64,9 @@ class VersionLoader:
 class AliasFollower(threading.Thread):
     """Follows an alias. ``model`` is what answers now; it is replaced in one step.
 
-    When a version cannot be loaded, the old one goes on. Without a registry the last model is
-    served from its local copy. Beside the champion in production there may be a canary, a version
-    for a share of the requests, loaded in the same way.
+    When a version cannot be loaded, the old one stays. Without a registry the last model is served
+    from its local copy. Production's champion may have a canary beside it, for a share of the
+    requests.
     """
 
     def __init__(

@@ -31,8 +31,9 @@ from .predictor import Predictor
 from .settings import ServingSettings
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 UPDATE_SECONDS = 0.5  # between two updates of the metrics that others count
 REQUEST_ID = re.compile(rb"[\w.-]{1,64}")
@@ -44,13 +45,12 @@ class Application:
 
     def __init__(self, session: Session, reference: ModelReference) -> None:
         """Prepare it; the model is loaded when the server starts it (ASGI's lifespan)."""
-        self._settings = session.settings.section(ServingSettings)
-        self._limit = int(self._settings.max_body_mb * 1e6)
-        self._store = cache.open_store(self._settings.cache)
+        settings = session.settings.section(ServingSettings)
+        self._max_body_mb = settings.max_body_mb
+        self._store = cache.open_store(settings.cache)
         self._follower = AliasFollower(session, reference, self._measure_cache)
         self._predictor = Predictor(self._follower, self._store)
-        log_folder = session.settings.path(self._settings.log.folder)
-        self._inference_log = InferenceLog(self._settings.log, log_folder)
+        self._inference_log = InferenceLog(settings.log, session.settings.path(settings.log.folder))
         self._access_log = AccessLog()
         self._api = endpoints.create(self._follower, self._store, self._update_metrics)
 
@@ -90,7 +90,7 @@ class Application:
             "path": privacy.redact_text(scope["path"][:200]),
         }
 
-        async def send_with_id(message: MutableMapping[str, Any]) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 id_header = (b"x-request-id", request_id.encode())
                 message["headers"] = [*message.get("headers", ()), id_header]
@@ -148,22 +148,22 @@ class Application:
             )
 
     async def _read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        too_large = RefusalError(
-            "too_large", f"the body is larger than {self._settings.max_body_mb:g} MB", 413
-        )
+        message = f"the body is larger than {self._max_body_mb:g} MB"
+        too_large = RefusalError("too_large", message, 413)
+        limit = self._max_body_mb * 1e6
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._limit:
+        if length.isdigit() and int(length) > limit:
             raise too_large
         parts, size, more = list[bytes](), 0, True
         while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
+            event = await receive()
+            if event["type"] == "http.disconnect":
                 raise RefusalError("disconnected", "the client went away", 499)
-            parts.append(message.get("body", b""))
+            parts.append(event.get("body", b""))
             size += len(parts[-1])
-            if size > self._limit:
+            if size > limit:
                 raise too_large
-            more = message.get("more_body", False)
+            more = event.get("more_body", False)
         return b"".join(parts)
 
     def _measure_cache(self, model: ServedModel) -> None:

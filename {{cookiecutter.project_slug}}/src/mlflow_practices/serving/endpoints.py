@@ -1,4 +1,4 @@
-"""What the server answers beside predictions: its health, version, metrics and documentation."""
+"""The paths beside ``/invocations``: health, version, metrics and documentation."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _split_lists(table: Any, schema: InputSchema) -> Lists:
 
 def _record_lists(rows: Any, form: str, schema: InputSchema) -> Lists:
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        raise RefusalError("form", f"{form} must be a list of objects, one a row")
+        raise RefusalError("form", f"{form} must be a list of objects, one for each row")
     if all(row.keys() == schema.names for row in rows):
         return {name: [row[name] for row in rows] for name in schema.names}
     # As MLflow has it, a value that one row lacks and another has is missing.
