@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlflow_practices.config.validation_errors import SettingsError
 from mlflow_practices.deployment.serving_checks import behaviour
-from mlflow_practices.deployment.serving_checks.behaviour import Behaviour, BehaviourError
+from mlflow_practices.deployment.serving_checks.behaviour import Behaviour
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("invarience: []", "invarience: unknown key; allowed: minimum_functionality, invariance"),
-        ("invariance: [{name: a, row: {}, change: {}}]", "check 1: change: unknown key"),
+        ("invariance: [{name: a, row: {}, change: {}}]", "invariance.0.change: unknown key"),
         ("invariance: [{name: a, row: {x: 1}, changes: [{y: 1}]}]", "'a': the model has no column"),
         ("invariance: [{name: a, row: {}, changes: [{x: 1}]}]", "'a': `row` lacks x"),
         ("direction: [{name: a, row: {x: 1}, change: {x: 2}}]", "needs either `answer` or"),
-        ("minimum_functionality: [{name: a, row: {x: 1}}]", "check 1: needs `answer`, `at_least`"),
+        (
+            "minimum_functionality: [{name: a, row: {x: 1}}]",
+            "minimum_functionality.0: needs `answer`, `at_least`",
+        ),
         ("direction: [", "not valid YAML"),
     ],
 )
@@ -27,7 +31,7 @@ def test_a_mistake_in_the_checks_is_named_by_its_place(
     place = tmp_path / behaviour.PATH
     place.parent.mkdir()
     place.write_text(text)
-    with pytest.raises(BehaviourError) as mistake:
+    with pytest.raises(SettingsError) as mistake:
         behaviour.read(tmp_path, ["x"])
     assert str(mistake.value).startswith("configs/behaviour.yaml: ")
     assert said in str(mistake.value)

@@ -77,7 +77,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _read_file(root: Path, place: str) -> Source:
     try:
-        values = _parse_yaml(place, (root / place).read_text(encoding="utf-8"))
+        values = parse_yaml(place, (root / place).read_text(encoding="utf-8"))
     except FileNotFoundError:
         others = OTHER_FILES | {"base.yaml"}
         found = [each.stem for each in (root / "configs").glob("*.yaml") if each.name not in others]
@@ -92,7 +92,8 @@ def _read_file(root: Path, place: str) -> Source:
     return place, values or {}
 
 
-def _parse_yaml(place: str, text: str) -> Any:
+def parse_yaml(place: str, text: str) -> Any:
+    """Return the values in YAML text; an error names ``place``."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
@@ -101,7 +102,7 @@ def _parse_yaml(place: str, text: str) -> Any:
 
 
 def _nested(place: str, key: str, text: str) -> dict[str, Any]:
-    value = _parse_yaml(f"{place}: {key}", text)
+    value = parse_yaml(f"{place}: {key}", text)
     for part in reversed(key.split(".")):
         value = {part: value}
     return dict(value)

@@ -14,17 +14,27 @@ class SettingsError(PracticeError):
     """The configuration is wrong; one line for each mistake, with its place and the remedy."""
 
 
-def explain(error: ValidationError, model: type[BaseModel], origins: Mapping[str, str]) -> str:
-    """Return a line for each mistake; ``origins`` names the source of each dotted key."""
-    return "\n".join(_explain(dict(mistake), model, origins) for mistake in error.errors())
+def explain(
+    error: ValidationError,
+    model: type[BaseModel],
+    origins: Mapping[str, str],
+    file: str = "configs/base.yaml",
+) -> str:
+    """Return a line for each mistake.
+
+    ``origins`` names the source of each dotted key, ``file`` that of keys that have none.
+    """
+    return "\n".join(_explain(dict(mistake), model, origins, file) for mistake in error.errors())
 
 
-def _explain(mistake: dict[str, Any], model: type[BaseModel], origins: Mapping[str, str]) -> str:
+def _explain(
+    mistake: dict[str, Any], model: type[BaseModel], origins: Mapping[str, str], file: str
+) -> str:
     path = [str(part) for part in mistake["loc"]]
     if not path:  # a rule between sections, whose message begins with the key
         message = str(mistake["ctx"]["error"])
-        return f"{_place(message.partition(':')[0].split('.'), origins)}: {message}"
-    place = "configs/base.yaml" if mistake["type"] == "missing" else _place(path, origins)
+        return f"{_place(message.partition(':')[0].split('.'), origins, file)}: {message}"
+    place = file if mistake["type"] == "missing" else _place(path, origins, file)
     return f"{place}: {'.'.join(path)}: {_reason(mistake, path, model)}"
 
 
@@ -55,21 +65,21 @@ def _reason(mistake: dict[str, Any], path: list[str], model: type[BaseModel]) ->
             return f"{message[0].lower()}{message[1:]}{_given(mistake, path)}"
 
 
-def _place(path: Sequence[str], origins: Mapping[str, str]) -> str:
+def _place(path: Sequence[str], origins: Mapping[str, str], file: str) -> str:
     """Return the strongest source that sets this key, or else what holds it."""
     for length in range(len(path), 0, -1):
         key = ".".join(path[:length])
         places = [origins[known] for known in origins if f"{known}.".startswith(f"{key}.")]
         if places:
             return places[-1]
-    return "configs/base.yaml"
+    return file
 
 
 def _keys(model: Any, path: Sequence[str]) -> list[str]:
     """Return the keys that a model allows at a path below it."""
     for part in path:
-        if get_origin(model) is dict:  # people choose its keys
-            model = get_args(model)[1]
+        if get_origin(model) in (dict, list):  # people choose its keys
+            model = get_args(model)[-1]
             continue
         field = getattr(model, "model_fields", {}).get(part)
         model = field.annotation if field else None

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, Self, TypeGuard, get_args
+from typing import Any, Literal, Self, TypeGuard
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from ...config import sources
 from ...config.sections import Section
-from ...errors import PracticeError, did_you_mean
+from ...config.validation_errors import SettingsError, explain
 
 PATH = "configs/behaviour.yaml"
 Row = dict[str, Any]
-
-
-class BehaviourError(PracticeError):
-    """The file is wrong; the message says where, and what to do."""
 
 
 class Check(Section):
@@ -123,16 +119,15 @@ def read(root: Path, columns: Collection[str]) -> Behaviour:
     """Return the checks for a model that has these columns.
 
     Raises:
-        BehaviourError: the file cannot be read, or has an unknown or a missing key or column.
+        SettingsError: the file cannot be read, or has an unknown or a missing key or column.
     """
     try:
-        found = Behaviour.model_validate(yaml.safe_load((root / PATH).read_text("utf-8")) or {})
+        values = sources.parse_yaml(PATH, (root / PATH).read_text("utf-8"))
+        found = Behaviour.model_validate(values or {})
     except (OSError, UnicodeDecodeError) as error:
-        raise BehaviourError(f"{PATH}: cannot be read: {error}; an empty file will do") from None
-    except yaml.YAMLError as error:
-        raise BehaviourError(f"{PATH}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{PATH}: cannot be read: {error}; an empty file will do") from None
     except ValidationError as error:
-        raise BehaviourError("\n".join(_explain(dict(found)) for found in error.errors())) from None
+        raise SettingsError(explain(error, Behaviour, {}, PATH)) from None
     for kind in Behaviour.model_fields:
         for check in getattr(found, kind):
             _require_columns(f"{PATH}: {kind}: {check.name!r}", check, columns)
@@ -151,22 +146,10 @@ def is_number(answer: object) -> TypeGuard[float]:
     return isinstance(answer, int | float) and not isinstance(answer, bool)
 
 
-def _explain(error: dict[str, Any]) -> str:
-    """Return a line such as ``PATH: direction: check 2: chnage: unknown key; allowed: ...``."""
-    parts = [f"check {part + 1}" if isinstance(part, int) else str(part) for part in error["loc"]]
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        allowed = Behaviour.model_fields
-        if len(parts) > 1:
-            allowed = get_args(allowed[parts[0]].annotation)[0].model_fields
-        message = f"unknown key; allowed: {', '.join(allowed)}{did_you_mean(parts[-1], allowed)}"
-    return ": ".join([PATH, *parts, message])
-
-
 def _require_columns(place: str, check: Check, columns: Collection[str]) -> None:
     known = ", ".join(columns)
     for name in (name for row in check.rows for name in row):
         if name not in columns:
-            raise BehaviourError(f"{place}: the model has no column {name!r}; it has {known}")
+            raise SettingsError(f"{place}: the model has no column {name!r}; it has {known}")
     if missing := [name for name in columns if name not in check.row]:
-        raise BehaviourError(f"{place}: `row` lacks {', '.join(missing)}; write null for no value")
+        raise SettingsError(f"{place}: `row` lacks {', '.join(missing)}; write null for no value")

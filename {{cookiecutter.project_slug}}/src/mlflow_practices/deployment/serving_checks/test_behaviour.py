@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ...config.validation_errors import SettingsError
 from ...optimization.verification import TOLERANCE
 from . import behaviour
-from .behaviour import Behaviour, BehaviourError
+from .behaviour import Behaviour
 from .server_under_test import MAX_CELLS, ServerUnderTest, fail, require
 
 
@@ -15,7 +16,7 @@ def checks(server: ServerUnderTest) -> Behaviour:
     columns = [column.name for column in server.input_schema.columns]
     try:
         return behaviour.read(server.settings.root, columns)
-    except BehaviourError as error:
+    except SettingsError as error:
         fail(str(error))
 
 
