@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .predictions import Predictions
 
 RESAMPLES = 200
-ROWS = 10_000
+ROWS = 4_000
 
 OnRows = Callable[[np.ndarray | slice], float]  # the metric of the rows of this index
 

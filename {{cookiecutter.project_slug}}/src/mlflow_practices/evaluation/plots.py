@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import joblib
 import matplotlib
 
 matplotlib.use("Agg")  # no screen is needed, and none is opened
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.calibration import CalibrationDisplay
-from sklearn.inspection import permutation_importance
 from sklearn.metrics import (
     ConfusionMatrixDisplay,
     PrecisionRecallDisplay,
@@ -23,6 +21,7 @@ from sklearn.metrics import (
 from ..config.settings import Settings
 from ..data.splits import LoggedSplit
 from ..tracking import recording
+from .importance import permutation_losses
 from .predictions import Predictions
 from .verdict import Verdict
 
@@ -70,8 +69,8 @@ def plot_metrics(verdict: Verdict) -> Figure:
 def log_importance(model: Any, split: LoggedSplit, settings: Settings) -> dict[str, bytes]:
     """Log permutation importance (Breiman, 2001), and return the image by its name.
 
-    It predicts once for each column and repeat. So a table with more columns than
-    ``evaluation.importance_columns`` gets none, and a tag of the run says so.
+    Its cost grows with the columns. So a table with more than ``evaluation.importance_columns``
+    gets none, and a tag of the run says so.
     """
     limits, width = settings.evaluation, split.X.shape[1]
     if width > limits.importance_columns:
@@ -80,23 +79,14 @@ def log_importance(model: Any, split: LoggedSplit, settings: Settings) -> dict[s
         return {}
     count, seed = min(limits.importance_rows, len(split.X)), settings.data.split.seed
     X = split.X.sample(count, random_state=seed)
-    # Threads share the model; a column is a task, so each prediction stays in one of them.
-    with joblib.parallel_config(backend="threading"):
-        found = permutation_importance(
-            model,
-            X,
-            split.y[X.index],
-            n_repeats=limits.importance_repeats,
-            random_state=0,
-            n_jobs=-1,
-        )
-    order = np.argsort(found.importances_mean)
-    values = {str(X.columns[i]): float(found.importances_mean[i]) for i in order[::-1]}
+    losses = permutation_losses(model, X, split.y[X.index], limits.importance_repeats)
+    mean = losses.mean(axis=1)
+    order = np.argsort(mean)
+    values = {str(X.columns[i]): float(mean[i]) for i in order[::-1]}
     recording.log_dict(values, "permutation_importance.json")
     shown = order[-SHOWN_COLUMNS:]
     figure, axes = plt.subplots(figsize=(7, 1 + 0.3 * len(shown)), layout="constrained")
-    mean, deviation = found.importances_mean[shown], found.importances_std[shown]
-    axes.barh(X.columns[shown], mean, xerr=deviation)
+    axes.barh(X.columns[shown], mean[shown], xerr=losses[shown].std(axis=1))
     axes.set(title=f"Permutation importance, {count} test rows", xlabel="Loss of score if shuffled")
     image = recording.log_figure(figure, "plots/permutation_importance.png")
     return {"permutation_importance": image}
