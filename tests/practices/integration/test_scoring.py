@@ -204,7 +204,7 @@ def test_a_run_goes_on_where_it_was_ended(session: Session, source: Path, tmp_pa
     )
     client.set_registered_model_alias("example", "moving", moved.version)
     done = score(given, output, model=model)
-    assert f"going on after {rows:,} rows, with example/1" in done.stderr
+    assert f"resuming after {rows:,} rows, with example/1" in done.stderr
     assert f"{240 * times - rows:,} rows in" in done.stdout
     assert not partial.exists()
     other = tmp_path / "other.csv"
@@ -232,11 +232,14 @@ def test_a_full_disk_and_a_changed_input(
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert done.exit_code == 1
-    assert "out.csv: cannot be written: File too large; what was done is kept" in done.stderr
+    assert "out.csv: cannot be written: File too large; the finished part is kept" in done.stderr
     assert not output.exists()
     assert not (tmp_path / ".out.csv.partial/writing").exists()
     os.utime(given)
     done = score(given, output)
-    assert "starting with example/1, anew: since the last run the input changed" in done.stderr
+    assert (
+        "starting with example/1, from the first row: since the last run the input changed"
+        in done.stderr
+    )
     assert "12,000 rows in" in done.stdout
     assert len(pd.read_csv(output)) + len(pd.read_csv(tmp_path / "out.rejects.csv")) == 12_000

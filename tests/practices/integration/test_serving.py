@@ -25,7 +25,7 @@ from hypothesis import strategies as some
 from mlflow import MlflowClient
 from mlflow.pyfunc import scoring_server
 from mlflow_practices.registry import local_models, versions
-from mlflow_practices.scoring import inference_log
+from mlflow_practices.scoring import inference_files
 from mlflow_practices.serving import server as server_module
 from mlflow_practices.serving.redis_store import CacheError
 
@@ -341,7 +341,7 @@ def test_without_a_registry_the_last_model_goes_on_drains_and_starts_again(
             assert b'"predictions"' in answer
             assert running.process.wait(60) in (0, 143)
         assert '"request_id":"the-last"' in running.out.read_text()
-        kept = inference_log.read(project / "data/inference")
+        kept = inference_files.read(project / "data/inference")
         assert "the-last" in set(kept["request_id"])
         with serving(project, served, **quick) as again:
             assert Caller(again.address).ask([ROW])[2] == f"{MODEL}/1"

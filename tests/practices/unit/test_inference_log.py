@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from mlflow_practices.config.sections import InferenceLog as LogSettings
-from mlflow_practices.scoring import inference_log
+from mlflow_practices.scoring import inference_files
 from mlflow_practices.scoring.inference_log import InferenceLog
 
 from servers import wait_until
@@ -44,7 +44,7 @@ def kept(folder: Path, *requests: tuple[dict[str, np.ndarray], list[object], str
         log.append(columns, predictions, version, f"request {number}", 0.25)
     log.close()
     assert (log.written, log.errors) == (sum(len(predictions) for _, predictions, _ in requests), 0)
-    return inference_log.read(folder)
+    return inference_files.read(folder)
 
 
 def test_a_row_for_each_predicted_row(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_nothing_personal_is_kept(tmp_path: Path) -> None:
     log = InferenceLog(settings(**LATE), tmp_path)
     log.append(columns, [PERSON], "1", f"of {PERSON}", 0.1)
     log.close()
-    [row] = inference_log.read(tmp_path).to_dict("records")
+    [row] = inference_files.read(tmp_path).to_dict("records")
     assert row["comment"] == "ask [REDACTED]"
     assert row["phone_number"] == row["prediction"] == "[REDACTED]"
     assert row["request_id"] == "of [REDACTED]"
@@ -82,7 +82,7 @@ def test_every_process_samples_the_same_requests(tmp_path: Path) -> None:
         for number in range(1000):
             log.append(rows(1), [1], "1", str(number), 0.1)
         log.close()
-        found.append(set(inference_log.read(tmp_path / name)["request_id"]))
+        found.append(set(inference_files.read(tmp_path / name)["request_id"]))
     assert found[0] == found[1] < found[2]
     assert 250 < len(found[0]) < 350
     assert not found[3]
@@ -96,7 +96,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
     log.append(rows(1), [1], "1", "fits", 0.1)
     log.close()
     assert (log.written, log.dropped, log.errors) == (10, 7, 0)
-    assert list(inference_log.read(tmp_path)["request_id"])[-1] == "fits"
+    assert list(inference_files.read(tmp_path)["request_id"])[-1] == "fits"
 
 
 def test_many_rows_are_written_before_their_time(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_many_rows_are_written_before_their_time(tmp_path: Path) -> None:
         log.append(rows(1), [1], "1", str(number), 0.1)
     wait_until(lambda: log.written >= 10)
     log.close()
-    assert log.written == len(inference_log.read(tmp_path)) == 12
+    assert log.written == len(inference_files.read(tmp_path)) == 12
     assert all(pq.read_metadata(file).num_rows <= 5 for file in tmp_path.rglob("*.parquet"))
 
 
@@ -127,7 +127,7 @@ def test_inputs_that_are_called_like_the_log_s_own(tmp_path: Path) -> None:
     names = ["time", "input_time", "row", "date"]
     columns = {name: np.array([float(number)]) for number, name in enumerate(names)}
     found = kept(tmp_path, (columns, [1], "1"))
-    stored = inference_log.input_names(names)
+    stored = inference_files.input_names(names)
     assert stored == {
         "time": "input_input_time",
         "input_time": "input_time",
@@ -154,8 +154,8 @@ def test_the_oldest_day_goes_first(tmp_path: Path) -> None:
     left = sorted(day.name for day in tmp_path.iterdir())
     assert left == [f"date={today - timedelta(days=1)}", f"date={today}"]
     assert sum(file.stat().st_size for file in tmp_path.rglob("*.parquet")) <= 4 * size
-    assert len(inference_log.read(tmp_path, since=today)) == 6
-    assert len(inference_log.read(tmp_path)) == 9
+    assert len(inference_files.read(tmp_path, since=today)) == 6
+    assert len(inference_files.read(tmp_path)) == 9
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_tried_again(
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_tried_again(
     wait_until(lambda: log.written == 3)
     log.append(rows(), [1, 2, 3], "1", "late", 0.1)
     log.close()
-    assert list(inference_log.read(folder)["request_id"]) == ["early"] * 3 + ["late"] * 3
+    assert list(inference_files.read(folder)["request_id"]) == ["early"] * 3 + ["late"] * 3
     assert log.dropped == 0
 
 
@@ -186,7 +186,7 @@ def test_rows_that_fit_no_file_are_counted_without_their_values(
     with caplog.at_level(logging.WARNING):
         log.close()
     assert (log.written, log.dropped, log.errors) == (3, 2, 1)
-    assert set(inference_log.read(tmp_path)["request_id"]) == {"good"}
+    assert set(inference_files.read(tmp_path)["request_id"]) == {"good"}
     assert len(caplog.messages) == 1
     assert PERSON not in caplog.text
 
@@ -195,12 +195,14 @@ def test_a_damaged_file_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFix
     kept(tmp_path, (rows(), [1, 2, 3], "1"))
     [file] = tmp_path.rglob("*.parquet")
     file.with_stem("0-damaged").write_bytes(file.read_bytes()[:-20])
-    assert len(inference_log.read(tmp_path)) == 3
+    assert len(inference_files.read(tmp_path)) == 3
     assert "0-damaged.parquet: is damaged" in caplog.text
 
 
 def test_an_empty_log_has_its_columns(tmp_path: Path) -> None:
-    assert list(inference_log.read(tmp_path / "none", date(2026, 1, 1))) == list(inference_log.OWN)
+    assert list(inference_files.read(tmp_path / "none", date(2026, 1, 1))) == list(
+        inference_files.LOG_COLUMNS
+    )
 
 
 WRITER = """
@@ -222,7 +224,7 @@ def test_a_killed_process_leaves_whole_files(tmp_path: Path) -> None:
         wait_until(lambda: len(list(tmp_path.rglob("*.parquet"))) > 20)
         process.send_signal(signal.SIGKILL)
     files = list(tmp_path.rglob("*.parquet"))
-    assert len(inference_log.read(tmp_path)) == 50 * len(files)
+    assert len(inference_files.read(tmp_path)) == 50 * len(files)
 
     name = files[0].stem  # <time>-<process>-<machine>
     stamp, pid, host = name.split("-", 2)

@@ -1,7 +1,7 @@
-"""Batch scoring: a file of any size in, the same rows with their predictions out.
+"""Batch scoring: the rows of a file of any size, written again with their predictions.
 
-Each chunk that is predicted is kept as a part beside the output, so that a run that was killed goes
-on where it was; at the end the parts become the output in one step.
+Each batch of rows becomes a part file beside the output, so that a run that was killed can be
+resumed. At the end the parts become the output in one step.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
+from ..config.sections import Data
 from ..data import batches
 from ..data.tables import PARQUET
 from ..errors import PracticeError
@@ -30,9 +31,8 @@ from ..registry.versions import ModelReference, Version, parse_reference
 from ..tracking.session import Session
 from .served_model import ServedModel
 
-PART, REJECTS = "part", "rejects"  # what the files of a chunk are called
-SHOWN = 5  # reasons in the summary
-UNANSWERED = "the model cannot answer this row"
+SHOWN_REASONS = 5
+NO_ANSWER = "the model cannot answer this row"
 
 
 class ScoringError(PracticeError):
@@ -41,13 +41,13 @@ class ScoringError(PracticeError):
 
 @dataclass
 class Scored:
-    """What a run did: ``rows`` are all of the input, ``new`` those that this run predicted."""
+    """What a run did: ``rows`` are all of the input, ``new_rows`` those that this run predicted."""
 
     version: Version
     output: Path
     rejects: Path
     rows: int = 0
-    new: int = 0
+    new_rows: int = 0
     seconds: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -55,28 +55,24 @@ class Scored:
     def lines(self) -> list[str]:
         """Return the summary."""
         rejected = self.reasons.total()
-        rate = f"{self.new:,} rows in {self.seconds:.1f} s, {self.new / self.seconds:,.0f} rows/s"
-        found = [
-            f"{self.output}: {self.rows - rejected:,} rows predicted by {self.version}; {rate}"
-        ]
+        predicted = f"{self.rows - rejected:,} rows predicted by {self.version}"
+        speed = f"{self.new_rows / self.seconds:,.0f} rows/s"
+        time_taken = f"{self.new_rows:,} rows in {self.seconds:.1f} s, {speed}"
+        lines = [f"{self.output}: {predicted}; {time_taken}"]
         if rejected:
-            found.append(f"{self.rejects}: {rejected:,} rows rejected, most of them because")
-        found += [f"{count:>9,}  {reason}" for reason, count in self.reasons.most_common(SHOWN)]
-        return found + self.notes
-
-    def require_no_rejects(self) -> None:
-        """Raise `ScoringError` if a row was rejected."""
-        if self.reasons:
-            raise ScoringError(f"{self.rejects}: rows were rejected; correct them, or the source")
+            lines.append(f"{self.rejects}: {rejected:,} rows rejected, most of them because")
+        for reason, count in self.reasons.most_common(SHOWN_REASONS):
+            lines.append(f"{count:>9,}  {reason}")
+        return lines + self.notes
 
 
 def score(session: Session, source: Path, output: Path, model: str = "") -> Scored:
     """Write the rows of ``source``, in their order, with the columns prediction and model_version.
 
-    Rows that do not fit the model go to ``<stem>.rejects<ending>`` beside ``output``, with their
-    number (counted from 0) and the reason. All other columns are passed on as they are, those of a
-    CSV file as text. CSV is written as UTF-8. A second run goes on where one was ended before, with
-    the version of the model that it began with.
+    Rows that do not fit the model are written to ``<stem>.rejects<ending>`` beside ``output``, with
+    their number (counted from 0) and the reason. All other columns stay as they are, those of a CSV
+    file as text. CSV is written as UTF-8. The same call resumes a run that was ended, with the
+    model version that it began with.
 
     Args:
         session: its settings say how CSV files are read, its store holds the model.
@@ -87,7 +83,7 @@ def score(session: Session, source: Path, output: Path, model: str = "") -> Scor
     Raises:
         DataError: the input is corrupt.
         RegistryError: there is no such model.
-        ScoringError: the files do not suit, or the output is being written or cannot be.
+        ScoringError: a path cannot be used, or the output is being written or cannot be written.
     """
     source, output = source.absolute(), output.absolute()
     rejects = output.with_name(f"{output.stem}.rejects{output.suffix}")
@@ -95,144 +91,160 @@ def score(session: Session, source: Path, output: Path, model: str = "") -> Scor
     reference = parse_reference(model, session.settings.project.name)
     console = Console(stderr=True)
     try:
-        with _alone(output) as folder:
+        with _lock_folder(output) as folder:
             start = time.perf_counter()
-            job = _Job(session, source, reference, folder)
-            console.print(job.begins, markup=False, highlight=False, soft_wrap=True)
-            files = local_models.download(session, job.version, folder / "model")
-            served = ServedModel(session, job.version, files)
-            done = Scored(job.version, output, rejects)
-            with _progress(console) as progress:
-                job.predict(served, done, progress)
-                job.finish(done, progress)
-            done.seconds = time.perf_counter() - start
-            return done
+            job = _Job(source, session.settings.data, folder)
+            version, message = job.start_or_resume(session, reference)
+            console.print(message, markup=False, highlight=False, soft_wrap=True)
+            files = local_models.download(session, version, folder / "model")
+            scored = Scored(version, output, rejects)
+            with Progress(console=console, disable=not console.is_terminal) as progress:
+                job.predict(ServedModel(session, version, files), scored, progress)
+                job.write_output(scored, progress)
+            scored.seconds = time.perf_counter() - start
+            return scored
     except OSError as error:
         raise ScoringError(
-            f"{output}: cannot be written: {error.strerror or error}; what was done is kept, and "
-            "the same command goes on from there"
+            f"{output}: cannot be written: {error.strerror or error}; the finished part is kept, "
+            "and the same command resumes from there"
         ) from None
 
 
 class _Job:
-    """One output under way: its parts and its journal, in a folder beside it."""
+    """An output in progress: its journal and its parts, in a folder beside it."""
 
-    def __init__(
-        self, session: Session, source: Path, reference: ModelReference, folder: Path
-    ) -> None:
-        self._data, self._source, self._folder = session.settings.data, source, folder
+    def __init__(self, source: Path, settings: Data, folder: Path) -> None:
+        self._source, self._settings, self._folder = source, settings, folder
         self._typed = source.suffix in PARQUET
         self._journal = folder / "journal.json"
-        csv = [] if self._typed else [self._data.encoding, self._data.separator]
-        self._wanted = {
-            "the input": batches.fingerprint(source),
+        self._fingerprint = batches.fingerprint(source)
+
+    def start_or_resume(self, session: Session, reference: ModelReference) -> tuple[Version, str]:
+        """Return the model version to use, and a message that says where the run begins."""
+        format_ = [] if self._typed else [self._settings.encoding, self._settings.separator]
+        inputs = {
+            "the input": self._fingerprint,
             "the model": str(reference),
-            "the configuration": [batches.ROWS, *csv],
+            "the configuration": [batches.ROWS, *format_],
         }
         former = json.loads(self._journal.read_bytes()) if self._journal.exists() else {}
-        changed = [key for key in self._wanted if former.get(key) != self._wanted[key]]
+        changed = [key for key in inputs if former.get(key) != inputs[key]]
         if not changed:
-            self.version = Version(**former["version"])
-            done = len(self._parts()) * batches.ROWS
-            self.begins = f"going on after {done:,} rows, with {self.version}"
-            return
+            version = Version(**former["version"])
+            done = len(self._parts("part")) * batches.ROWS
+            return version, f"resuming after {done:,} rows, with {version}"
         self._clear()
-        self.version = versions.find(session.client, reference.name, reference.alias_or_number)
-        with batches.atomic_file(self._journal, folder) as file:
-            file.write(json.dumps({**self._wanted, "version": asdict(self.version)}).encode())
-        self.begins = f"starting with {self.version}"
+        version = versions.find(session.client, reference.name, reference.alias_or_number)
+        with batches.atomic_file(self._journal, self._folder) as file:
+            file.write(json.dumps({**inputs, "version": asdict(version)}).encode())
+        message = f"starting with {version}"
         if former:
-            self.begins += f", anew: since the last run {' and '.join(changed)} changed"
+            message += f", from the first row: since the last run {' and '.join(changed)} changed"
+        return version, message
 
-    def predict(self, model: ServedModel, done: Scored, progress: Progress) -> None:
-        """Keep a part for each chunk of the input that has none yet."""
-        kind = pa.array(model.predict(model.example)).type
-        task = progress.add_task("predicting", total=1.0, rows="")
-        for number, (chunk, share) in enumerate(batches.read(self._source, self._data)):
-            if not self._path(PART, number).exists():
-                self._predict_chunk(model, chunk, number, kind)
-                done.new += len(chunk)
-            done.rows += len(chunk)
-            progress.update(task, completed=share, rows=f"{done.rows:,} rows")
-        if done.rows == 0:
+    def predict(self, model: ServedModel, scored: Scored, progress: Progress) -> None:
+        """Write a part for each batch of the input that has none yet."""
+        answer_type = pa.array(model.predict(model.example)).type
+        task = progress.add_task("predicting", total=1.0)
+        for number, (batch, share) in enumerate(batches.read(self._source, self._settings)):
+            if not self._path("part", number).exists():
+                self._predict_batch(model, batch, number, answer_type)
+                scored.new_rows += len(batch)
+            scored.rows += len(batch)
+            description = f"predicting, {scored.rows:,} rows"
+            progress.update(task, completed=share, description=description)
+        if scored.rows == 0:
             raise ScoringError(f"{self._source}: has no rows")
-        if batches.fingerprint(self._source) != self._wanted["the input"]:
+        if batches.fingerprint(self._source) != self._fingerprint:
             raise ScoringError(f"{self._source}: changed while it was read; run the command again")
 
-    def finish(self, done: Scored, progress: Progress) -> None:
-        """Make the output and the rejects of the parts, and remove those."""
-        task = progress.add_task("writing", total=len(self._parts()), rows="")
-        version, rejected = str(done.version), self._parts(REJECTS)
-
-        def rejects() -> Iterator[pa.Table]:
-            for table in map(batches.read_part, rejected):
-                done.reasons.update(table.column(1).to_pylist())
-                yield table
-
-        def predicted() -> Iterator[pa.Table]:
-            for table in map(batches.read_part, self._parts()):
-                *names, new = table.column_names
-                last = _free("model_version", names)
-                done.notes = _renamed({"prediction": new, "model_version": last})
-                yield table.append_column(last, pa.repeat(version, len(table)))
-                progress.advance(task)
-
-        done.rejects.unlink(missing_ok=True)  # of an earlier run
-        if rejected:
-            batches.write(done.rejects, self._folder, rejects(), self._data.separator)
-        batches.write(done.output, self._folder, predicted(), self._data.separator)
-        self._clear()
-
-    def _predict_chunk(
-        self, model: ServedModel, chunk: pa.Table, number: int, kind: pa.DataType
+    def _predict_batch(
+        self, model: ServedModel, batch: pa.Table, number: int, answer_type: pa.DataType
     ) -> None:
-        there = chunk.column_names
-        wanted = [name for name in there if name in model.input_schema.names]
-        try:
-            model.input_schema.require_names(wanted)
-        except RefusalError as refusal:
-            raise ScoringError(f"{self._source}: {refusal}") from None
-        table = chunk.select(wanted).to_pandas(ignore_metadata=True)
+        known = [name for name in batch.column_names if name in model.input_schema.names]
+        table = batch.select(known).to_pandas(ignore_metadata=True)
         if not self._typed:
             table = table.mask(table.isin(batches.MISSING_TEXTS))
-        columns, reasons = model.input_schema.select_valid(table, self._typed)
-        predicted = _predict(model, columns, kind)
-        unanswered = predicted.is_null().to_numpy(zero_copy_only=False)
-        reasons[np.flatnonzero(reasons == "")[unanswered]] = UNANSWERED
+        try:
+            columns, reasons = model.input_schema.select_valid(table, self._typed)
+        except RefusalError as refusal:
+            raise ScoringError(f"{self._source}: {refusal}") from None
+        predicted = _predict(model, columns, answer_type)
+        has_no_answer = predicted.is_null().to_numpy(zero_copy_only=False)
+        reasons[np.flatnonzero(reasons == "")[has_no_answer]] = NO_ANSWER
+        names = _new_names(batch.column_names)
         rows = np.flatnonzero(reasons != "")
         if len(rows):
-            rejected = chunk.take(rows).add_column(0, _free("reason", there), [reasons[rows]])
-            rejected = rejected.add_column(0, _free("row", there), [number * batches.ROWS + rows])
-            batches.write_part(rejected, self._path(REJECTS, number))
-            chunk = chunk.filter(pa.array(reasons == ""))
-        new = chunk.append_column(_free("prediction", there), predicted.drop_null())
-        batches.write_part(new, self._path(PART, number))
+            rejected = batch.take(rows).add_column(0, names["reason"], [reasons[rows]])
+            row_numbers = number * batches.ROWS + rows
+            rejected = rejected.add_column(0, names["row"], [row_numbers])
+            batches.write_part(rejected, self._path("rejects", number))
+            batch = batch.filter(pa.array(reasons == ""))
+        batch = batch.append_column(names["prediction"], predicted.drop_null())
+        batches.write_part(batch, self._path("part", number))
+
+    def write_output(self, scored: Scored, progress: Progress) -> None:
+        """Write the output and the rejects from the parts, and remove those."""
+        parts, rejected = self._parts("part"), self._parts("rejects")
+
+        def read_rejects() -> Iterator[pa.Table]:
+            for table in map(batches.read_part, rejected):
+                scored.reasons.update(table.column(1).to_pylist())
+                yield table
+
+        def read_predicted() -> Iterator[pa.Table]:
+            version = str(scored.version)
+            for part in progress.track(parts, description="writing"):
+                table = batches.read_part(part)
+                names = _new_names(table.column_names[:-1])
+                scored.notes = [
+                    f"note: the input has a column {name!r}; the new one is called {names[name]!r}"
+                    for name in ("prediction", "model_version")
+                    if names[name] != name
+                ]
+                yield table.append_column(names["model_version"], pa.repeat(version, len(table)))
+
+        scored.rejects.unlink(missing_ok=True)  # of an earlier run
+        separator = self._settings.separator
+        if rejected:
+            batches.write(scored.rejects, self._folder, read_rejects(), separator)
+        batches.write(scored.output, self._folder, read_predicted(), separator)
+        self._clear()
 
     def _path(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{number:08}.arrow"
 
-    def _parts(self, kind: str = PART) -> list[Path]:
+    def _parts(self, kind: str) -> list[Path]:
         return sorted(self._folder.glob(f"{kind}-*.arrow"))
 
     def _clear(self) -> None:
-        for path in (self._journal, *self._parts(), *self._parts(REJECTS)):
+        for path in (self._journal, *self._parts("part"), *self._parts("rejects")):
             path.unlink(missing_ok=True)
 
 
-def _predict(model: ServedModel, columns: Columns, kind: pa.DataType) -> pa.Array:
+def _predict(model: ServedModel, columns: Columns, answer_type: pa.DataType) -> pa.Array:
     """Return predictions, shape (rows,), null where the model has no answer."""
     rows = count_rows(columns)
     if rows == 0:
-        return pa.nulls(0, kind)
-    try:
-        return pa.array(model.predict(columns), kind)
-    except RefusalError as refusal:
-        del refusal
-        if rows == 1:
-            return pa.nulls(1, kind)
-    cuts = slice(None, rows // 2), slice(rows // 2, None)
-    halves = [{name: values[cut] for name, values in columns.items()} for cut in cuts]
-    return pa.concat_arrays([_predict(model, half, kind) for half in halves])
+        return pa.nulls(0, answer_type)
+    with suppress(RefusalError):
+        return pa.array(model.predict(columns), answer_type)
+    if rows == 1:
+        return pa.nulls(1, answer_type)
+    first = {name: values[: rows // 2] for name, values in columns.items()}
+    second = {name: values[rows // 2 :] for name, values in columns.items()}
+    halves = [_predict(model, half, answer_type) for half in (first, second)]
+    return pa.concat_arrays(halves)
+
+
+def _new_names(columns: list[str]) -> dict[str, str]:
+    """Return the names of the new columns; one that the input has gets underscores at its end."""
+    names = {}
+    for name in ("row", "reason", "prediction", "model_version"):
+        names[name] = name
+        while names[name] in columns:
+            names[name] += "_"
+    return names
 
 
 def _check_paths(source: Path, output: Path, rejects: Path) -> None:
@@ -251,8 +263,8 @@ def _check_paths(source: Path, output: Path, rejects: Path) -> None:
 
 
 @contextmanager
-def _alone(output: Path) -> Iterator[Path]:
-    """Yield the folder of an output's parts, for this run alone; without a part it goes again."""
+def _lock_folder(output: Path) -> Iterator[Path]:
+    """Yield the folder of an output's parts, for this run alone; at the end an empty one is removed."""
     folder = output.with_name(f".{output.name}.partial")
     folder.mkdir(exist_ok=True)
     # SQLite's lock works on every system, and ends with the process that holds it.
@@ -268,31 +280,5 @@ def _alone(output: Path) -> Iterator[Path]:
         yield folder
     finally:
         lock.close()
-        if not any(folder.glob(f"{PART}-*")):
+        if not any(folder.glob("part-*")):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rows]}"),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _free(name: str, taken: Collection[str]) -> str:
-    """Return the name, with as many underscores behind it as it takes to be new."""
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _renamed(names: dict[str, str]) -> list[str]:
-    return [
-        f"note: the input has a column {usual!r}; the new one is called {name!r}"
-        for usual, name in names.items()
-        if name != usual
-    ]

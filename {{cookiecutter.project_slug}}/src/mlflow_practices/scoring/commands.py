@@ -1,4 +1,4 @@
-"""The command line's part that predicts files."""
+"""The command that predicts the rows of a file."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ def score(
     """Predict every row of a file; the same command continues where it was ended."""
     from . import batch
 
-    done = batch.score(session, source, output, model)
-    print_text(session, "\n".join(done.lines()))
-    if fail_on_rejects:
-        done.require_no_rejects()
+    scored = batch.score(session, source, output, model)
+    print_text(session, "\n".join(scored.lines()))
+    if fail_on_rejects and scored.reasons:
+        raise batch.ScoringError(
+            f"{scored.rejects}: rows were rejected; correct them, or the source"
+        )
 
 
 COMMANDS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -20,20 +21,14 @@ from ..registry.versions import Version
 from ..tracking import utc
 from ..tracking.session import Session
 
-TIMED = 20  # predictions of one row
-BATCH = 100  # rows, of the second point that `ServedModel.seconds` is drawn through
+TIMED_BATCH = 100  # rows
 
 
 class ServedModel:
-    """A version's schema, and its optimised copy where it has one, which knows when the original is better."""
+    """A version's model, its optimised copy if it has one, and its input schema."""
 
     def __init__(self, session: Session, version: Version, files: Path) -> None:
-        """Load and warm it.
-
-        Args:
-            session: of the project.
-            version: that it is.
-            files: its local copy.
+        """Load a version from its local copy, and predict once so that the first request is quick.
 
         Raises:
             Exception: whatever goes wrong with files that somebody else wrote.
@@ -47,21 +42,23 @@ class ServedModel:
         optimization = session.component("optimization")
         self._optimized = optimization.load(files, self._original) if optimization else None
         self.example = self._example(saved, files)
-        self._one, self._many = (self._time(rows) for rows in (1, BATCH))
+        self._first_row = self._time(1, repeats=20)  # seconds
+        batch = self._time(TIMED_BATCH, repeats=3)
+        self._further_row = max(0.0, batch - self._first_row) / (TIMED_BATCH - 1)
         self.loaded_at = utc(datetime.now(UTC))
 
     @property
     def key(self) -> str:
-        """What tells its predictions from those of every other model."""
+        """What its cached predictions are stored under."""
         return f"{self.version} {self.version.model_id}"
 
     @property
     def format(self) -> str:
-        """What answers single rows."""
+        """The format of the model that answers single rows."""
         return self._optimized.format if self._optimized else "scikit-learn"
 
     def predict(self, columns: Columns) -> np.ndarray:
-        """Return predictions, shape (rows,), as the original's.
+        """Return predictions, shape (rows,), equal to those of the original model.
 
         Raises:
             RefusalError: the model fails on these rows.
@@ -72,16 +69,15 @@ class ServedModel:
                 predicted = self._optimized.predict(columns)
                 return predicted
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of categories that training did not see
+                warnings.simplefilter("ignore")  # about categories that training did not see
                 predicted = self._original.predict(self.input_schema.frame(columns))
             return predicted
-        except (ValueError, ArithmeticError) as error:
-            del error  # it may hold values
+        except (ValueError, ArithmeticError):  # the message may hold values
             raise RefusalError("model", "the model cannot answer these rows", 422) from None
 
     def seconds(self, count: int) -> float:
-        """Return about how long a batch of ``count`` rows takes, as measured when it was loaded."""
-        return self._one + max(0.0, self._many - self._one) * (count - 1) / (BATCH - 1)
+        """Return about how long ``count`` rows take, as measured when the model was loaded."""
+        return self._first_row + self._further_row * (count - 1)
 
     def records(self) -> list[dict[str, Any]]:
         """Return the example as rows for JSON."""
@@ -92,20 +88,19 @@ class ServedModel:
         return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
     def _example(self, saved: Model, files: Path) -> Columns:
-        try:
+        # Redaction may have changed a category of the example, which the schema then refuses.
+        with suppress(RefusalError, OSError, ValueError):
             rows = saved.load_input_example(str(files))
             if isinstance(rows, pd.DataFrame) and len(rows):
                 return self.input_schema.read(rows)
-        except (RefusalError, OSError, ValueError) as error:
-            del error  # redaction may have changed a category
         return self.input_schema.example_row()
 
-    def _time(self, count: int) -> float:
+    def _time(self, count: int, repeats: int) -> float:
         """Return the median of the seconds that predicting ``count`` rows of the example takes."""
         rows = np.arange(count) % count_rows(self.example)
         batch = {name: values[rows] for name, values in self.example.items()}
         times = []
-        for _ in range(TIMED if count == 1 else 3):
+        for _ in range(repeats):
             start = time.perf_counter()
             self.predict(batch)
             times.append(time.perf_counter() - start)
