@@ -15,13 +15,13 @@ SUBMAKE := $(MAKE) --silent
 unexport PYTHONDONTWRITEBYTECODE
 # Not in the practices' folder: a rendering copies all that is there.
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/bytecode
-# Compiled once, at installation.
+# Compile once, at the installation.
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: rendering setup demo test lint format bench lock docs screenshot help
 
-setup: .venv/installed ## install all that the tests need, pinned, into .venv
+setup: .venv/installed ## install all that the tests need into .venv, with pinned versions
 
 .venv/installed: requirements-dev.txt .venv/rendering
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements-dev.txt
@@ -42,13 +42,13 @@ rendering: .venv/rendering
 # in the folder. The file also marks a folder that may be removed. A demo uses no tracking server.
 demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, time each part
 	@test -e "$(DEMO)/.demo.yaml" || test -z "$$(ls -A "$(DEMO)" 2>/dev/null)" || { \
-		echo "$(DEMO) holds something else than a demo: name another folder with make demo DEMO=dir"; exit 1; }
+		echo "$(DEMO) contains other files than a demo: use another folder with make demo DEMO=dir"; exit 1; }
 	@set -e; unset MLFLOW_TRACKING_URI MLFLOW_REGISTRY_URI; times=; project="$(DEMO)/my-ml-project"; \
 	part() { \
 		local name="$$1" start=$$SECONDS; shift; printf '\n== %s\n' "$$name"; "$$@"; \
 		times+="$$(printf '%6d s  %s' $$((SECONDS - start)) "$$name")"$$'\n'; }; \
 	part "template environment" $(SUBMAKE) rendering; \
-	test ! -e "$$project" || part "removal of the former demo" rm -rf "$$project"; mkdir -p "$(DEMO)"; \
+	test ! -e "$$project" || part "deletion of the last demo" rm -rf "$$project"; mkdir -p "$(DEMO)"; \
 	echo "replay_dir: '$(DEMO)/.replay'" > "$(DEMO)/.demo.yaml"; \
 	part "rendering, with the experiments" env PATH="$$PWD/$(BIN):$$PATH" \
 		cookiecutter . --no-input --config-file "$(DEMO)/.demo.yaml" --output-dir "$(DEMO)"; \
@@ -57,7 +57,7 @@ demo: ## render the default project into demo/ (or DEMO=dir), run its pipeline, 
 	printf '\nSeconds of each part:\n%s%6d s  in all\n\nOpen the MLflow UI: make -C %s ui\n' \
 		"$$times" $$SECONDS "$$project"
 
-test: setup ## run the tests; some of them: make test ARGS="-k hook"
+test: setup ## run the tests (some of them: make test ARGS="-k hook")
 	@$(IN_VENV) python -m pytest -ra -n 2 --dist worksteal $(ARGS)
 
 lint: setup ## check format, lint, types, workflows and English; changes nothing

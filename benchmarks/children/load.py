@@ -17,7 +17,7 @@ from array import array
 from collections import Counter
 from typing import Any
 
-PATIENCE = 30  # seconds that the last answers may take
+PATIENCE = 30  # seconds to wait for the last answers
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 VERSION = re.compile(rb"x-model-version: *([^\r]+)", re.IGNORECASE)
 HEAD = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"

@@ -184,7 +184,7 @@ def test_from_push_to_champion_and_a_pull_request(
     holders = {step.name for step in steps if passwords & set(step.variables.values())}
     assert holders == {
         "Prepare, train, evaluate",
-        "Show what came out",
+        "Show the results",
         "Test the version on a staging server",
         "Record who approved",
         "Deploy",

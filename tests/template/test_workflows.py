@@ -131,7 +131,7 @@ def test_make_demo_removes_nothing_but_a_demo(template: Path, tmp_path: Path) ->
     command = ["make", "demo", f"DEMO={tmp_path.as_posix()}"]
     done = subprocess.run(command, cwd=template, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"{tmp_path.as_posix()} holds something else than a demo" in done.stdout
+    assert f"{tmp_path.as_posix()} contains other files than a demo" in done.stdout
     assert work.read_text(encoding="utf-8") == "a year of work"
 
 

@@ -55,5 +55,5 @@ def trained(session: Session, evaluated: Evaluated) -> tuple[Session, Version]:
 
 @pytest.fixture(scope="session")
 def table(session: Session) -> pd.DataFrame:
-    """Return the raw table's sample."""
+    """Return a sample of the raw table."""
     return session.project.read(session.settings)

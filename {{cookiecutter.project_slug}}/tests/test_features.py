@@ -18,7 +18,7 @@ def test_every_row_becomes_finite_features(table: pd.DataFrame, session: Session
     assert np.isfinite(np.asarray(made, dtype=float)).all()
 
 
-def test_a_date_is_taken_apart() -> None:
+def test_a_date_is_split_into_parts() -> None:
     X = pd.DataFrame({"seen": pd.to_datetime(["2024-02-29T12:00", None, "1969-12-31T00:00"])})
     parts = DateParts().fit(X)
     made = parts.transform(X)

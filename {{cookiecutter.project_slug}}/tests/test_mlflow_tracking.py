@@ -9,7 +9,7 @@ from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
 STAGES = ("data-preparation", "model-training", "model-evaluation")
 
 
-def test_the_runs_of_one_pipeline_are_tied_together(session: Session, evaluated: Evaluated) -> None:
+def test_the_runs_of_one_pipeline_are_linked(session: Session, evaluated: Evaluated) -> None:
     runs = [experiments.find_runs(session.client, session.settings, stage)[0] for stage in STAGES]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["pipeline_id"] for run in runs} == {evaluated.version.pipeline_id}
@@ -26,7 +26,7 @@ def test_a_training_can_be_repeated(session: Session, evaluated: Evaluated) -> N
     assert run.data.tags["author"]
 
 
-def test_metrics_are_tied_to_the_data_and_the_model(session: Session, evaluated: Evaluated) -> None:
+def test_metrics_are_linked_to_the_data_and_the_model(session: Session, evaluated: Evaluated) -> None:
     [run] = experiments.find_runs(session.client, session.settings, STAGES[2], max_results=1)
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.name == "test"

@@ -7,7 +7,7 @@ from mlflow_practices.tracking.session import Session
 from {{ cookiecutter.package_name }}.model_evaluation import Evaluated
 
 
-def test_the_splits_share_no_row_and_lose_none(session: Session, evaluated: Evaluated) -> None:
+def test_every_row_is_in_one_split(session: Session, evaluated: Evaluated) -> None:
     folder = session.settings.path(session.settings.data.processed)
     manifest = versioning.load_manifest(folder, evaluated.version.data_version)
     rows = {name: split.rows for name, split in manifest.splits.items()}
@@ -21,14 +21,14 @@ def test_a_version_is_registered_as_the_challenger(session: Session, evaluated: 
     assert found == evaluated.version
 
 
-def test_the_model_is_judged_by_every_gate(session: Session, evaluated: Evaluated) -> None:
+def test_every_gate_is_applied(session: Session, evaluated: Evaluated) -> None:
     limits = session.settings.evaluation.gates.metrics
-    alone = {  # there is no champion yet
+    without_champion = {  # there is none yet
         name
         for name, gate in limits.items()
         if gate.model_dump(exclude_none=True, exclude={"champion_margin"})
     }
-    assert alone <= {gate.name.split()[0] for gate in evaluated.verdict.gates}
+    assert without_champion <= {gate.name.split()[0] for gate in evaluated.verdict.gates}
     assert all(gate.reason for gate in evaluated.verdict.gates)
 
 

@@ -31,4 +31,4 @@ for environment in development production; do
     gh api "$place/deployment-branch-policies" --jq '.branch_policies[].name' | grep -qx main ||
         gh api --method POST "$place/deployment-branch-policies" -f name=main --silent
 done
-echo "production: $* must let each deployment in, nobody their own; only main may use it"
+echo "production: only main may use it; $* must approve each deployment, but not their own"

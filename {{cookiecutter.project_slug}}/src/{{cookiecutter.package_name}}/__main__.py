@@ -27,7 +27,7 @@ def run(session: Session) -> None:
 
 @command_line.command("prepare")
 def prepare(session: Session) -> None:
-    """Turn the raw table into split, versioned tables."""
+    """Split the raw table into versioned tables for training, validation and test."""
     from . import data_preparation
 
     manifest = data_preparation.run(session).manifest
@@ -52,7 +52,7 @@ def evaluate(
     session: Session,
     version: Annotated[str, typer.Option(help="A number or an alias.")] = "challenger",
 ) -> None:
-    """Judge a model version on the test split, beside baseline and champion."""
+    """Compare a model version with the baseline and the champion on the test split."""
     from mlflow_practices.evaluation.report import print_report
     from mlflow_practices.registry import versions
 

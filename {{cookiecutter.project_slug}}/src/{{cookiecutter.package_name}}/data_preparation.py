@@ -32,7 +32,7 @@ class Prepared:
 
 
 def run(session: Session) -> Prepared:
-    """Turn the raw table into versioned splits."""
+    """Split the raw table into versioned tables."""
     settings = session.settings
     with session.stage("data-preparation") as stage:
         raw = read_raw(session)

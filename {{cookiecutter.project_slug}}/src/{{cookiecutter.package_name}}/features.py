@@ -42,7 +42,7 @@ def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
 
 
 def derived(X: pd.DataFrame) -> list[tuple[str, TransformerMixin, list[str]]]:
-    """Return steps of your own: a name, an unfitted transformer, and the columns that it takes."""
+    """Return your own steps: a name, an unfitted transformer, and the columns that it takes."""
     return []
 
 
@@ -59,7 +59,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self.transform_arrays([X[name].to_numpy("datetime64[us]") for name in X.columns])
 
     def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
-        """Return the same for arrays of shape (rows,); with it, serving needs no data frame."""
+        """Return the same for arrays of shape (rows,), so that serving needs no data frame."""
         parts: list[np.ndarray] = []
         for dates in (column.astype("datetime64[us]") for column in columns):
             days = dates.astype("datetime64[D]").astype(np.int64)
@@ -70,7 +70,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.column_stack(parts)
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
-        """Return the names of the columns that `transform` makes."""
+        """Return the names of the columns that `transform` returns."""
         parts = ("year", "month", "weekday", "days")
         return np.asarray(
             [f"{name}_{part}" for name in self.feature_names_in_ for part in parts], dtype=object

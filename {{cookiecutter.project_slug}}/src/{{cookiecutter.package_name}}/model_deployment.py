@@ -14,7 +14,7 @@ from mlflow_practices.tracking.session import Session
 
 
 def run(session: Session, version: Version) -> Deployed:
-    """Bring an approved version to production, or leave production as it was.
+    """Bring an approved version to production; if that fails, production stays as it was.
 
     A step is a function that takes the deployment and returns a note for its log. A step that raises
     ends the deployment. Add your own steps; each may take ``deployment.test_seconds``.

@@ -26,14 +26,14 @@ class Evaluated:
     address: str
 
     def require_passed(self) -> None:
-        """Raise `GateError`, which names each gate that failed, unless every gate was passed."""
+        """Raise `GateError`, which names each failed gate, unless the version passed all gates."""
         require_passed(str(self.version), self.verdict)
 
 
 def run(session: Session, version: Version) -> Evaluated:
-    """Judge a version on the test split of the data that it was trained on.
+    """Evaluate a version on the test split of the data that it was trained on.
 
-    The champion is judged on the same rows. A verdict of ``failed`` is a result, not an error: see
+    The champion predicts the same rows. A verdict of ``failed`` is a result, not an error: see
     `Evaluated.require_passed`.
     """
     settings = session.settings

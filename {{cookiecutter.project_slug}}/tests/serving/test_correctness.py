@@ -1,3 +1,3 @@
-"""The server answers as the model itself does. Add checks of your own below."""
+"""The server gives the same answers as the model. Add your own checks below."""
 
 from mlflow_practices.deployment.serving_checks.test_correctness import *

@@ -122,7 +122,7 @@ PATTERNS: dict[Callable[[str], bool], list[Pattern]] = {
         ),
     ],
     lambda text: "@" in text or "%40" in text: [
-        # Password in a URL. A password may hold `/` and `@`, but what follows a port is a path.
+        # Password in a URL. A password may hold `/` and `@`, and what follows a port is a path.
         Pattern(
             "@",
             r"(?<=://)(?:[^\s/@:\"'<>]*:(?!\d{1,5}/)(?:(?!://)[^\s\"'<>])+|[^\s/\"'<>]+)(?=@)",

@@ -90,7 +90,7 @@ def pseudonymise(column: pd.Series) -> pd.Series:
     It is an HMAC-SHA256 (NIST FIPS 198-1; ENISA, Pseudonymisation techniques and best practices,
     2019), shortened to 128 bits. A person has the same one in every run, table and column: 17, 17.0,
     "17" and " 17 " are equal, as are letters composed in different ways (Unicode NFC), and e-mail
-    addresses in upper and lower case. Whoever has the key can find out who is who.
+    addresses in upper and lower case. Anybody with the key can find out who is who.
 
     Raises:
         PrivacyError: ``PSEUDONYM_KEY`` is missing or too short.
