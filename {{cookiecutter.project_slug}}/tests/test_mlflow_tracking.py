@@ -26,7 +26,7 @@ def test_a_training_can_be_repeated(session: Session, evaluated: Evaluated) -> N
     assert run.data.tags["author"]
 
 
-def test_metrics_are_linked_to_the_data_and_the_model(session: Session, evaluated: Evaluated) -> None:
+def test_metrics_are_linked_to_data_and_model(session: Session, evaluated: Evaluated) -> None:
     [run] = experiments.find_runs(session.client, session.settings, STAGES[2], max_results=1)
     assert run.inputs is not None
     assert run.inputs.dataset_inputs[0].dataset.name == "test"

@@ -47,7 +47,7 @@ def derived(X: pd.DataFrame) -> list[tuple[str, TransformerMixin, list[str]]]:
 
 
 class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turn each date into year, month, day of the week and days since 1970; missing stays missing."""
+    """Turn each date into year, month, weekday and days since 1970; missing stays missing."""
 
     def fit(self, X: pd.DataFrame, y: object = None) -> Self:
         """Learn the names of the columns."""
