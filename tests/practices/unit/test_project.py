@@ -55,4 +55,4 @@ def test_a_section_may_be_given_by_its_name(project: object, monkeypatch: Any) -
 
 def test_a_missing_hook_is_pythons_own_error() -> None:
     with pytest.raises(TypeError, match="build"):
-        Project(projects.PACKAGE, PROJECT.root, read="", clean="", metrics={})  # type: ignore[call-arg]
+        Project(projects.PACKAGE, PROJECT.root, read="", clean="", metrics={})
