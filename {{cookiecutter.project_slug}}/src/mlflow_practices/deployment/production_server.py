@@ -7,14 +7,17 @@ import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..registry.versions import Version
 from ..serving.settings import ServingSettings
 from ..tracking.session import Session
 from .server_client import ServerClient, ServerError, attempts
 from .server_process import ServerProcess, stop_seconds
 from .settings import DeploymentSettings
+
+if TYPE_CHECKING:
+    from ..registry.versions import Version
 
 
 class ProductionServer:

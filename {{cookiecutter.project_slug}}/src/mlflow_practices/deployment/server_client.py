@@ -17,9 +17,9 @@ import requests
 
 from .. import privacy
 from ..errors import PracticeError
-from ..serving.protocol import JSON
 from .request_metrics import RequestMetrics, parse_metrics
 
+JSON = "application/json"
 # Where /openapi.json has the example and the schema of a request.
 DOCUMENTED = ("paths", "/invocations", "post", "requestBody", "content", JSON)
 CONNECTIONS = 4  # that must all reach the same version: each may reach another worker

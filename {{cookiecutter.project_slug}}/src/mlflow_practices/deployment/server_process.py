@@ -10,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from .. import privacy
 from ..config import sources
-from ..registry.versions import Version
 from ..serving.settings import ServingSettings
 from ..tracking.session import Session
 from .server_client import ServerClient, ServerError, attempts
 from .settings import DeploymentSettings
+
+if TYPE_CHECKING:
+    from ..registry.versions import Version
 
 SHOWN_LINES = 12  # the last of the log of a server that does not start
 STOP_SECONDS = 15  # beyond the time that a server has for the requests under way
