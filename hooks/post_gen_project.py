@@ -4,26 +4,25 @@ Cookiecutter deletes the project when this hook fails, so it never fails. A step
 is skipped with one line: the reason, and the command to run later.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-# What only the experiments need is imported in their functions: these imports take half of the time.
+# What not every step needs is imported in the functions: these imports take half of the time.
+if TYPE_CHECKING:
+    import subprocess
 
 # Data, not code: JSON holds no three quotes in a row, and a raw string keeps its backslashes.
 ANSWERS = r"""
@@ -292,6 +291,11 @@ def run(
 
     The output goes to files, because a daemon that the command starts would keep a pipe open.
     """
+    import subprocess
+    import tempfile
+    import threading
+    import time
+
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             command,
@@ -322,6 +326,9 @@ def run(
 
 def end(process: subprocess.Popen[bytes]) -> None:
     """End a process and its children; SIGTERM first, so that git removes its locks."""
+    import signal
+    import subprocess
+
     if sys.platform == "win32":
         kill = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         subprocess.run(kill, capture_output=True, check=False)

@@ -3,7 +3,6 @@
 All faults are printed at once, each with its remedy. Cookiecutter then removes the folder.
 """
 
-import ipaddress
 import json
 import keyword
 import re
@@ -11,7 +10,6 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl
 
 # Data, not code: JSON holds no three quotes in a row, and a raw string keeps its backslashes.
 ANSWERS = r"""
@@ -175,6 +173,8 @@ def in_uri(uri: str) -> Iterator[str]:
     postgres, sqlite = scheme.startswith("postgres"), scheme == "sqlite"
     if not uri:
         return
+    from urllib.parse import parse_qsl  # an empty address, the default, does without
+
     if not re.fullmatch(r"[\w.~:/?\[\]@&+,=%-]+", uri):
         yield "holds white space, a quote, a backslash, #, $ or a similar character; remove it"
     if not mark or scheme.lower() == "file":
@@ -204,6 +204,8 @@ def without_credentials(scheme: str) -> str:
 
 
 def is_host(text: str) -> bool:
+    import ipaddress
+
     match = HOST.fullmatch(text)
     try:
         return match is not None and bool(

@@ -5,10 +5,8 @@ Standard library only, so that it runs before anything is installed.
 
 import os
 import shutil
-import subprocess
 import sys
 import tomllib
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +71,8 @@ def read_pins(path: Path) -> list[str]:
 
 def lock_differences(root: Path) -> list[str]:
     """Return which installed packages differ from requirements.txt, and how."""
+    from importlib import metadata
+
     from packaging.requirements import Requirement  # installed where packages can be compared
 
     different = []
@@ -98,6 +98,8 @@ def _project(root: Path) -> dict[str, Any]:
 
 
 def _run(command: list[str], root: Path, timeout: float) -> None:
+    import subprocess
+
     try:
         done = subprocess.run(
             command, cwd=root, timeout=timeout, capture_output=True, text=True, check=False
