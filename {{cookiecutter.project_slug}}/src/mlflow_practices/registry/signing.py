@@ -11,7 +11,6 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +105,15 @@ def canonical(record: Mapping[str, Any]) -> bytes:
 
 def sign(record: Mapping[str, Any], path: Path) -> str:
     """Return the signature of the private key at ``path`` under a record, in base64."""
-    return base64.b64encode(load_private_key(path).sign(canonical(record))).decode()
+    return base64.b64encode(_load_private_key(path).sign(canonical(record))).decode()
 
 
 def verify(
     record: Mapping[str, Any], signature: str, approvers: Mapping[str, Ed25519PublicKey]
 ) -> str:
     """Return the approver whose key signed the record."""
-    signer = next((name for name, key in approvers.items() if _made(key, signature, record)), None)
+    content = canonical(record)
+    signer = next((name for name, key in approvers.items() if _made(key, signature, content)), None)
     if signer is None:
         raise SigningError(
             "no key of configs/approvers.yaml made the signature of this record; it was changed, "
@@ -128,8 +128,7 @@ def verify(
     return signer
 
 
-def load_private_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key that `keygen` wrote."""
+def _load_private_key(path: Path) -> Ed25519PrivateKey:
     try:
         with path.open("rb") as file:
             mode, content = os.fstat(file.fileno()).st_mode, file.read()
@@ -161,8 +160,9 @@ def _passphrase() -> bytes | None:
     return os.environ.get(PASSPHRASE, "").encode() or None
 
 
-def _made(key: Ed25519PublicKey, signature: str, record: Mapping[str, Any]) -> bool:
-    with suppress(InvalidSignature, ValueError):
-        key.verify(base64.b64decode(signature, validate=True), canonical(record))
-        return True
-    return False
+def _made(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
+    try:
+        key.verify(base64.b64decode(signature, validate=True), content)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
