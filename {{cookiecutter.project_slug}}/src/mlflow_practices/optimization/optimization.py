@@ -77,20 +77,20 @@ def choose_fastest(
     cost = {"size_mb": saved.stat().st_size / 1e6, "load_seconds": time.perf_counter() - start}
     candidates: dict[str, Measurements] = {}
     facts: dict[str, Any] = {"winner": "original", "candidates": candidates}
-    onnx, problem = None, ""
-    try:
-        X = drop_unservable_dates(X)
-        if X.empty:
-            raise OptimizationError("no row is one that a request can hold")
+    onnx, problem, tables = None, "", dict[int, pd.DataFrame]()
+    X = drop_unservable_dates(X)
+    if not X.empty:
         tables = {rows: X.iloc[np.arange(rows) % len(X)] for rows in latency.SIZES}
-        batches = {rows: to_arrays(table) for rows, table in tables.items()}
         times = latency.measure(pipeline.predict, tables)
         candidates["original"] = Measurements(latency_ms=times, **cost)
-
+    try:
+        if X.empty:
+            raise OptimizationError("no row is one that a request can hold")
         preparation = Preparation.from_pipeline(pipeline)
         columns, expected = _verification_rows(X, pipeline, preparation)
         copy = Optimized(pipeline, preparation)
         _require_agreement(expected, copy, columns)
+        batches = {rows: to_arrays(table) for rows, table in tables.items()}
         array_times = latency.measure(copy.predict, batches)
         candidates["arrays"] = Measurements(latency_ms=array_times, **cost)
         facts["winner"] = "arrays"
