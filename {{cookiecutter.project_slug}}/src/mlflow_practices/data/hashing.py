@@ -1,11 +1,11 @@
 """Content hashes: the same table gives the same digest on every machine, any change another.
 
-A table is hashed in fixed blocks of rows. Each block gives a digest of its own, so several machines
+A table is hashed in fixed blocks of rows. Each block has a digest of its own, so several machines
 can hash one table: `combine(map(block_hash, blocks(table)), len(table))` is `content_hash(table)`.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import pandas as pd
 import xxhash
 
 from . import DataError
-from .hash_encoding import NO_FORM, Layout, block_layout, exact, layout_of
+from .hash_encoding import NOT_HASHABLE, exact, layout
 
 FORMAT = "2"  # stands before the digest; format 1, which `matches` still verifies, has no prefix
 BLOCK = 2**17  # rows: few enough for a processor's cache; another number gives other digests
@@ -59,7 +59,7 @@ def content_hash(table: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
         DataError: a column holds objects other than numbers, text, bytes, dates, times, periods,
             intervals, and lists and dictionaries of those.
     """
-    return combine(_hash(table, algorithm, block_layout, BLOCK), len(table), algorithm)
+    return combine(_hash(table, algorithm), len(table), algorithm)
 
 
 def blocks(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -69,14 +69,10 @@ def blocks(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def block_hash(rows: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
-    """Return the hexadecimal digest of one block; nothing but the block decides it.
-
-    Raises:
-        DataError: the block has more than ``BLOCK`` rows, or values as in `content_hash`.
-    """
+    """Return the hexadecimal digest of one block; raises as `content_hash` does."""
     if len(rows) > BLOCK:
         raise DataError(f"a block of {len(rows):,} rows: at most {BLOCK:,} are hashed at once")
-    return _hash(rows, algorithm, block_layout, BLOCK)[0]
+    return _hash(rows, algorithm)[0]
 
 
 def combine(block_hashes: Iterable[str], rows: int, algorithm: Algorithm = "xxh3_128") -> str:
@@ -88,24 +84,22 @@ def combine(block_hashes: Iterable[str], rows: int, algorithm: Algorithm = "xxh3
         algorithm: the one of the blocks.
 
     Raises:
-        DataError: these are not as many blocks as the rows make, or not their digests.
+        DataError: the number of blocks does not fit the rows, or one is not a digest.
     """
-    state, count = _state(algorithm), 0
+    state, count = _new_state(algorithm), 0
     _update(state, np.array([rows], dtype=np.int64))
     for count, digest in enumerate(block_hashes, start=1):
         if ALGORITHMS.get(len(digest)) != algorithm:
             raise DataError(f"block {count}: {digest!r} is not a digest by {algorithm}")
         _update(state, digest.encode())
-    expected = max(1, -(-rows // BLOCK))
+    expected = len(range(0, max(rows, 1), BLOCK))
     if count != expected:
         raise DataError(f"{rows:,} rows are {expected:,} blocks, not {count:,}")
     return f"{FORMAT}-{state.hexdigest()}"
 
 
 def matches(table: pd.DataFrame, digest: str) -> bool:
-    """Return whether ``digest`` is the table's, hashed in the format and algorithm it names.
-
-    Format 1 hashed whole columns in one go and had no prefix: a cluster cannot compute it.
+    """Return whether ``digest`` is the table's, in the format and algorithm that it names.
 
     Raises:
         DataError: the format is unknown, it is no digest, or the table has none.
@@ -121,7 +115,7 @@ def matches(table: pd.DataFrame, digest: str) -> bool:
         raise DataError(f"{digest!r} is no content hash: those end with 32 or 64 digits")
     if version:
         return content_hash(table, algorithm) == digest
-    return _hash(table, algorithm, layout_of, max(len(table), 1)) == [digest]
+    return _hash(table, algorithm, by_block=False) == [digest]
 
 
 def file_hash(path: Path) -> str:
@@ -130,25 +124,25 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash(
-    table: pd.DataFrame, algorithm: Algorithm, layout: Callable[[pd.Series], Layout], step: int
-) -> list[str]:
-    """Return a digest of every ``step`` rows: of each block, or of all rows in format 1."""
+def _hash(table: pd.DataFrame, algorithm: Algorithm, by_block: bool = True) -> list[str]:
+    """Return the digest of each block, or in format 1 that of all rows."""
     rows, columns = table.shape
+    step = BLOCK if by_block else max(rows, 1)  # rows of a digest
     states = []
     for start in range(0, max(rows, 1), step):
-        states.append(_state(algorithm))
-        _update(states[-1], np.array([min(step, rows - start), columns], dtype=np.int64))
+        state = _new_state(algorithm)
+        _update(state, np.array([min(step, rows - start), columns], dtype=np.int64))
+        states.append(state)
     for name, column in table.items():
         try:
-            header, values, encode = layout(column)
+            header, values, encode = layout(column, by_block)
             for state in states:
                 for part in (exact(name), *header):
                     _update(state, part)
             for start in range(0, rows, BLOCK):
                 for part in encode(values[start : start + BLOCK]):
                     _update(states[start // step], part)
-        except NO_FORM:  # its message may show a value
+        except NOT_HASHABLE:  # its message may show a value
             raise DataError(
                 f"column {name!r}: its values ({column.dtype}) have no exact form to hash; "
                 "make them text, numbers or dates"
@@ -156,7 +150,7 @@ def _hash(
     return [state.hexdigest() for state in states]
 
 
-def _state(algorithm: Algorithm) -> Any:
+def _new_state(algorithm: Algorithm) -> Any:
     return xxhash.xxh3_128() if algorithm == "xxh3_128" else hashlib.sha256()
 
 
