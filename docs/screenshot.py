@@ -8,9 +8,9 @@ the UI with the same functions.
 import argparse
 import base64
 import os
-import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -187,10 +187,10 @@ def _model(driver: webdriver.Chrome, address: str, path: Path) -> None:
 
 def _lineage(driver: webdriver.Chrome, project: Path, path: Path) -> None:
     """Take the drawing of where the prepared data came from."""
-    [drawing] = project.glob("mlruns/**/data-preparation/**/data_lineage.svg")
-    svg = drawing.read_text(encoding="utf-8")
-    width, height = (int(side) for side in re.findall(r'(?:width|height)="(\d+)"', svg)[:2])
-    image = f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+    [drawing] = project.glob("mlruns/**/data-preparation/**/data_lineage.png")
+    content = drawing.read_bytes()
+    width, height = struct.unpack(">2I", content[16:24])  # of a PNG, in pixels
+    image = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     driver.get(f"data:text/html,<body style='margin:0'><img width='100%25' src='{image}'>")
     take(driver, round(WIDTH * height / width), path)
 

@@ -43,8 +43,8 @@ PARTS = {
     "prepare: read": [".data.tables:read"],
     "prepare: check, split": [
         ".data.cleaning:protect_and_clean",
-        ".data.tables:prepare",
-        ".data.tables:split",
+        ".data.cleaning:prepare",
+        ".data.splits:split_table",
     ],
     "prepare: find and take out personal data": [".privacy:policies", ".privacy:protect"],
     "prepare: expectations": [".data.quality:validate_data_quality"],

@@ -104,7 +104,7 @@ def artifacts(pipeline_project: Path, address: str) -> str:
 
 def test_the_lineage_is_drawn(driver: Chrome, artifacts: str) -> None:
     driver.get("about:blank")  # else only the part after # changes, and nothing is loaded
-    driver.get(f"{artifacts}/lineage/data_lineage.svg")
+    driver.get(f"{artifacts}/lineage/data_lineage.png")
     script = "return [...document.images].some(i => i.src.startsWith('blob:') && i.naturalWidth)"
     WebDriverWait(driver, screenshot.PAGE_SECONDS).until(lambda page: page.execute_script(script))
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow_practices.data import DataError, versioning
-from mlflow_practices.data.cleaning import Cleaned, protect_and_clean, split_table
+from mlflow_practices.data.cleaning import Cleaned, protect_and_clean
 from mlflow_practices.data.source import read_raw
+from mlflow_practices.data.splits import split_table
 from mlflow_practices.tracking.session import Session, open_session
 from my_ml_project import data_preparation
 from my_ml_project.project import PROJECT
@@ -97,8 +98,8 @@ def test_a_hook_may_change_its_own_table_and_reorder_columns(
         (lambda t: t.set_axis(t.index.astype(float)), "adds rows or makes a new index"),
         (lambda t: t.set_index(["size", "count"], drop=False), "adds rows or makes a new index"),
         (lambda t: t.head(0), "leaves out every row"),
-        (lambda t: None, "returned nothing; return the table"),
-        (lambda t: t["size"], "returned a Series; return the table"),
+        (lambda t: None, "returned nothing; return a pandas data frame"),
+        (lambda t: t["size"], r"returned a pandas\.\S*Series; return a pandas data frame"),
         (
             lambda t: t.assign(label=pd.cut(t["count"], [-1, 4, 9])),
             "the target 'label' holds Interval values; make it text, booleans or numbers",
@@ -138,7 +139,7 @@ def test_rows_that_a_hook_sorts_stay_tied_to_what_decides_the_split(
     assert "email" not in found.table
     assert list(found.table["row"]) == list(shuffled(patients)["row"])
     assert list(found.deciding["email"]) == list(patients["email"][found.table["row"]])
-    parts = split_table(found, session.settings)
+    parts = split_table(found, session.settings.data)
     groups = {name: set(patients["email"][part["row"]]) for name, part in parts.items()}
     assert sum(map(len, groups.values())) == patients["email"].nunique()  # none is torn apart
     assert sum(map(len, parts.values())) == len(shuffled(patients))
@@ -152,7 +153,7 @@ def test_a_time_split_of_sorted_rows_takes_the_latest_for_test(
     session = cleaning(lambda t: t.sort_values("size"), split)
     found = protect_and_clean(read_raw(session), session)
     assert "seen" not in found.table
-    parts = split_table(found, session.settings)
+    parts = split_table(found, session.settings.data)
     seen = dict(zip(table["size"].fillna(-1), table["seen"], strict=True))
     known = {name: [seen[size] for size in part["size"].dropna()] for name, part in parts.items()}
     assert max(known["train"]) <= min(known["validation"])

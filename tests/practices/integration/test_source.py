@@ -132,7 +132,7 @@ def odd(values: Any) -> pd.DataFrame:
         (odd([1, 2]).head(0), "returned a table without rows"),
         (odd([1, 2]).set_index("odd"), r"the index 'odd' would be lost; .* with reset_index\(\)"),
         (odd([1, 2]).rename(columns={"odd": 3}), "a column has no name, or one that is not text"),
-        (odd([1, 2]).rename(columns={"odd": "label"}), "duplicate column name: label"),
+        (odd([1, 2]).rename(columns={"odd": "label"}), "duplicate column name: 'label'"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(project: Path, returned: Any, words: str) -> None:

@@ -220,17 +220,17 @@ def test_personal_values_are_written_nowhere(
         ),
         (
             "- expect_column_values_to_not_be_nul: {column: a}",
-            r"no expectation '\w+_nul' \(did you mean 'expect_column_values_to_not_be_null'\?\)",
+            r"no expectation '\w+_nul'; did you mean expect_column_values_to_not_be_null\?",
         ),
         (
             "- expect_column_to_exist: {column: a}\n  severity: fatal",
-            "entry 1, expect_column_to_exist: severity must be error or warning, not 'fatal'",
+            "entry 1: expect_column_to_exist: severity must be error or warning, not 'fatal'",
         ),
         ("- expect_column_to_exist: {column: a}\n  severity: [error]", "severity must be"),
         ("- expect_column_to_exist: [a]", "must be a mapping; it takes column, column_index"),
         (
             "- expect_column_to_exist: {colum: a}",
-            r"no argument 'colum' \(did you mean 'column'\?\); it takes column, column_index",
+            r"no argument 'colum'; did you mean column\?; it takes column, column_index",
         ),
         ("- expect_column_to_exist:", "column: field required; it takes column, column_index"),
         (
@@ -394,9 +394,14 @@ def test_a_draft_of_a_wide_table_is_bounded_and_says_so() -> None:
     assert "x4999" in text  # the set of columns is still whole
 
 
-def test_a_draft_replaces_a_suite_in_one_step(tmp_path: Path) -> None:
-    path = tmp_path / "configs/expectations/raw.yaml"
-    for text in ("- first\n", "- second\n"):
-        suite_draft.write(text, path)
-        assert path.read_text() == text
-    assert list(path.parent.iterdir()) == [path]
+def test_a_draft_replaces_a_suite_in_one_step(session: Session) -> None:
+    folder = session.settings.path(quality.SUITES)
+    (folder / "raw.yaml").unlink(missing_ok=True)
+    (folder / "prepared.yaml").write_text("- edited\n")
+    assert suite_draft.draft_suites(session) == [folder / "raw.yaml"]
+    assert (folder / "prepared.yaml").read_text() == "- edited\n"
+    with pytest.raises(DataError, match="somebody may have edited them; --force overwrites"):
+        suite_draft.draft_suites(session)
+    assert len(suite_draft.draft_suites(session, force=True)) == 2
+    assert (folder / "prepared.yaml").read_text().startswith("# Drafted from 240 rows")
+    assert sorted(path.name for path in folder.iterdir()) == ["prepared.yaml", "raw.yaml"]

@@ -65,7 +65,7 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, table: pd.DataFrame) -> N
 def test_verify_names_each_file(tmp_path: Path, table: pd.DataFrame) -> None:
     raw = tmp_path / "table.csv"
     table.to_csv(raw)
-    source = versioning.describe_source(raw, Path("table.csv"), len(table))
+    source = versioning.describe_source(raw, "table.csv", len(table))
     splits = {"train": table, "validation": table.head(20), "test": table.tail(20)}
     manifest = versioning.write(splits, tmp_path, source, [], "label", run_id="r", pipeline_id="p")
 
@@ -118,7 +118,7 @@ def test_a_table_that_code_made_needs_no_source(settings: Settings, table: pd.Da
     inputs = client.get_run(run.info.run_id).inputs
     assert inputs is not None
     [entry] = inputs.dataset_inputs
-    assert (entry.dataset.name, entry.dataset.digest) == ("made", found.hash)
+    assert (entry.dataset.name, entry.dataset.digest) == ("made", found.digest)
     assert entry.dataset.source_type == "code"
 
 

@@ -1,10 +1,11 @@
-"""This machine: how much memory the process may still use, and which processes are alive."""
+"""This machine: free memory, living processes, and files that are replaced in one step."""
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -29,6 +30,19 @@ def is_alive(process: int) -> bool:
     except PermissionError:
         pass  # another user's
     return True
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary file, beside ``path`` by default, which takes that name when it is whole."""
+    temporary = temporary or path.with_name(f".{path.name}.{uuid4().hex[:12]}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _limits() -> Iterator[int]:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 from mlflow_practices.config.settings import Settings
-from mlflow_practices.data.cleaning import protect_and_clean, split_table, suite
+from mlflow_practices.data.cleaning import protect_and_clean
 from mlflow_practices.data.lineage import Transformation, track_data_lineage
-from mlflow_practices.data.quality import validate_data_quality
+from mlflow_practices.data.quality import suite_path, validate_data_quality
 from mlflow_practices.data.source import read_raw, read_table
-from mlflow_practices.data.splits import save_splits
+from mlflow_practices.data.splits import save_splits, split_table
 from mlflow_practices.data.versioning import Manifest, log_data_version
 from mlflow_practices.tracking.session import Session
 
@@ -45,14 +45,14 @@ def run(session: Session) -> Prepared:
             digest=raw.hash,
         )
         before = validate_data_quality(
-            raw.table, suite(settings, "raw"), "raw", raw.policies, raw.source.path
+            raw.table, suite_path(settings, "raw"), "raw", raw.policies, raw.source.path
         )
         cleaned = protect_and_clean(raw, session)
         after = validate_data_quality(
-            cleaned.table, suite(settings, "prepared"), "prepared", (), "the prepared table"
+            cleaned.table, suite_path(settings, "prepared"), "prepared", (), "the prepared table"
         )
         notes = [*cleaned.notes, *before.warnings, *after.warnings]
-        splits = split_table(cleaned, settings)
+        splits = split_table(cleaned, settings.data)
         manifest = save_splits(splits, raw, notes, settings, stage)
         rows, kept, how = len(raw.table), len(cleaned.table), settings.data.split
         columns = f"{raw.table.shape[1]} columns -> {cleaned.table.shape[1]}"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from .. import privacy
-from . import DataError, column_types, suite_draft, tables
-from .source import RawTable, read_raw
+from ..model.column_rules import list_names
+from . import DataError, column_types, located
+from .source import RawTable, require_frame
 
 if TYPE_CHECKING:
-    from ..config.settings import Settings
+    from ..config.sections import Data
     from ..tracking.session import Session
 
-SUITES = Path("configs/expectations")
 HOOK = "data_preparation.clean"
 REMEDY = "put that into features.py, or training and serving would differ"
 
@@ -40,28 +39,43 @@ class Cleaned:
 def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     """Take personal data out of the raw table, then apply the project's hook ``clean``.
 
-    What decides the split is kept aside before, since a column that says who a row is of may be
-    personal. Rows without a target and columns without any value are left out.
+    What decides the split is kept aside before: a column that says whose row it is may be personal.
+    Rows without a target and columns without any value are left out.
 
     Raises:
-        DataError: the hook did what it must not, see `apply_clean`; or see `tables.prepare`.
+        DataError: a column that the configuration names is missing, the hook did what it must not
+            (see `apply_clean`), or nothing is left to learn from (see `prepare`).
         PrivacyError: the key of pseudonyms is missing or too short.
     """
-    settings = session.settings
-    tables.require_columns(raw.table, settings.data)
+    settings, data = session.settings, session.settings.data
+    require_columns(raw.table, data)
     protected, masked = privacy.protect(raw.table, raw.policies)
     rows = len(protected)
     protected.index = pd.RangeIndex(-rows, 0)  # no index that a hook makes anew looks like this
-    cleaned = apply_clean(session.project.clean, protected, settings.data.target)
+    cleaned = apply_clean(session.project.clean, protected, data.target)
     gone = rows - len(cleaned)
     notes = [f"{gone:,} rows left out by {HOOK}"] if gone else []
-    kept, left_out = tables.prepare(cleaned, settings.data, settings.problem_type)
-    deciding = kept[[settings.data.target]].reset_index(drop=True)
-    if (column := settings.data.split.column) is not None and column != settings.data.target:
+    kept, left_out = prepare(cleaned, data, settings.problem_type)
+    deciding = kept[[data.target]].reset_index(drop=True)
+    column = data.split.column
+    if column is not None and column != data.target:
         positions = kept.index.to_numpy() + rows
         deciding[column] = raw.table[column].iloc[positions].array
-    table = kept.drop(columns=settings.data.drop, errors="ignore")
+    table = kept.drop(columns=data.drop, errors="ignore")
     return Cleaned(table.reset_index(drop=True), deciding, [*notes, *left_out, *masked])
+
+
+def require_columns(table: pd.DataFrame, settings: Data) -> None:
+    """Raise `DataError` unless a table has the columns that the configuration names."""
+    named = [("target", settings.target), *(("drop", name) for name in settings.drop)]
+    if settings.split.column is not None:
+        named.append(("split.column", settings.split.column))
+    for key, name in named:
+        if name not in table.columns:
+            raise DataError(
+                f"data.{key}: no column {name!r} in {settings.raw or 'the table that `read` returns'}"
+                f"; it has: {list_names(list(table.columns))}"
+            )
 
 
 def apply_clean(
@@ -81,81 +95,87 @@ def apply_clean(
         DataError: it returned no table, or none of these rows; it added, renamed, took away,
             retyped or changed a column, added rows, or made a new index.
     """
-    cleaned = clean(table.copy())
-    if not isinstance(cleaned, pd.DataFrame):
-        kind = "nothing" if cleaned is None else f"a {type(cleaned).__name__}"
-        raise DataError(f"{HOOK}: returned {kind}; return the table")
-    _check_columns(table, cleaned)
-    rows = cleaned.index
-    if not (
-        pd.api.types.is_integer_dtype(rows) and rows.is_unique and rows.isin(table.index).all()
-    ):
-        raise DataError(
-            f"{HOOK}: adds rows or makes a new index; keep the index of the rows that stay "
-            "(no reset_index), it ties them to what decides the split"
-        )
-    if cleaned.empty:
-        raise DataError(f"{HOOK}: leaves out every row")
-    cleaned = cleaned[list(table.columns)]
-    before = table if rows.equals(table.index) else table.loc[rows]
-    for name in table.columns.drop(target):
-        old, new = before[name], cleaned[name]
-        if old.dtype != new.dtype:
-            raise DataError(f"{HOOK}: makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
-        if not old.equals(new):
-            raise DataError(f"{HOOK}: changes the values of {name!r}; {REMEDY}")
-    labels = cleaned[target]
-    mended = column_types.convert(labels)
-    if mended is None:
-        raise DataError(
-            f"{HOOK}: the target {target!r} holds {column_types.describe(labels)}; "
-            "make it text, booleans or numbers"
-        )
-    cleaned[target] = mended
-    return cleaned
+    with located(HOOK):
+        cleaned = clean(table.copy())
+        require_frame(cleaned)
+        _check_columns(table, cleaned)
+        _check_rows(table, cleaned)
+        cleaned = cleaned[list(table.columns)]
+        before = table if cleaned.index.equals(table.index) else table.loc[cleaned.index]
+        _check_values(before, cleaned, target)
+        labels = column_types.convert(cleaned[target])
+        if labels is None:
+            raise DataError(
+                f"the target {target!r} holds {column_types.describe(cleaned[target])}; "
+                "make it text, booleans or numbers"
+            )
+        cleaned[target] = labels
+        return cleaned
 
 
 def _check_columns(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
-    if added := [name for name in cleaned.columns if name not in table.columns]:
-        raise DataError(f"{HOOK}: adds or renames {_listing(added)}; {REMEDY}")
-    if missing := [name for name in table.columns if name not in cleaned.columns]:
-        raise DataError(f"{HOOK}: takes away {_listing(missing)}; name it in data.drop instead")
-    if len(twice := cleaned.columns[cleaned.columns.duplicated()]):
-        raise DataError(f"{HOOK}: has {_listing(twice)} twice; return each column once")
+    if added := [str(name) for name in cleaned if name not in table]:
+        raise DataError(f"adds or renames {list_names(added)}; {REMEDY}")
+    if missing := [str(name) for name in table if name not in cleaned]:
+        raise DataError(f"takes away {list_names(missing)}; name it in data.drop instead")
+    if twice := [str(name) for name in cleaned.columns[cleaned.columns.duplicated()]]:
+        raise DataError(f"has {list_names(twice)} twice; return each column once")
 
 
-def _listing(names: Iterable[object]) -> str:
-    return ", ".join(repr(str(name)) for name in names)
+def _check_rows(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
+    rows = cleaned.index
+    numbered = pd.api.types.is_integer_dtype(rows) and rows.is_unique
+    if not numbered or not rows.isin(table.index).all():
+        raise DataError(
+            "adds rows or makes a new index; keep the index of the rows that stay "
+            "(no reset_index), it ties them to what decides the split"
+        )
+    if cleaned.empty:
+        raise DataError("leaves out every row")
 
 
-def split_table(cleaned: Cleaned, settings: Settings) -> dict[str, pd.DataFrame]:
-    """Return train, validation and test; see `tables.split`."""
-    return tables.split(cleaned.deciding, settings.data, cleaned.table)
+def _check_values(before: pd.DataFrame, cleaned: pd.DataFrame, target: str) -> None:
+    for name in before.columns.drop(target):
+        old, new = before[name], cleaned[name]
+        if old.dtype != new.dtype:
+            raise DataError(f"makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
+        if not old.equals(new):
+            raise DataError(f"changes the values of {name!r}; {REMEDY}")
 
 
-def suite(settings: Settings, name: str) -> Path:
-    """Return the file of the expectations of the ``raw`` or the ``prepared`` table."""
-    return settings.path(SUITES) / f"{name}.yaml"
-
-
-def suggest_suites(session: Session, force: bool = False) -> list[Path]:
-    """Draft the suites that are missing (with ``force``, both) and return their files.
+def prepare(
+    table: pd.DataFrame, settings: Data, problem_type: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows that can be learned from, their index kept, and notes on what was left out.
 
     Raises:
-        DataError: both are there, and may have been edited.
+        DataError: the target is missing, has one class, or does not suit ``problem_type``; or no
+            column is left to learn from.
     """
-    paths = {name: suite(session.settings, name) for name in ("raw", "prepared")}
-    wanted = [name for name, path in paths.items() if force or not path.exists()]
-    if not wanted:
-        raise DataError(
-            f"{SUITES}: raw.yaml and prepared.yaml are there, and somebody may have edited them; "
-            "--force overwrites them"
-        )
-    raw = read_raw(session)
-    drafts = {
-        "raw": suite_draft.draft(raw.table, raw.policies),
-        "prepared": suite_draft.draft(protect_and_clean(raw, session).table),
-    }
-    for name in wanted:
-        suite_draft.write(drafts[name], paths[name])
-    return [paths[name] for name in wanted]
+    notes = []
+    known = table[settings.target].notna()
+    if not known.all():
+        notes.append(f"{int((~known).sum())} rows without {settings.target!r} left out")
+        table = table[known]
+    if mismatch := _target_mismatch(table[settings.target], problem_type):
+        raise DataError(f"data.target: {settings.target!r} {mismatch}")
+    empty = [name for name in table if table[name].isna().all()]
+    notes += [f"column {name!r} left out: it has no values" for name in empty]
+    table = table.drop(columns=empty)
+    if not set(table.columns) - {settings.target, *settings.drop}:
+        raise DataError("no column is left to learn from; see data.drop and privacy")
+    return table, notes
+
+
+def _target_mismatch(target: pd.Series, problem_type: str) -> str:
+    """Return why a model of this type cannot learn the target; empty if it can."""
+    numeric = pd.api.types.is_numeric_dtype(target) and target.dtype != bool
+    if target.empty:
+        return "has no values"
+    if problem_type == "regression" and not numeric:
+        return f"holds {target.dtype} values; regression needs numbers"
+    if target.nunique() < 2:
+        return "has one value in all rows; there is nothing to learn"
+    if problem_type == "classification" and target.dtype.kind == "f" and (target % 1 != 0).any():
+        return "holds fractions; set problem_type: regression"
+    return ""

@@ -1,38 +1,71 @@
-"""Columns of the types that a model can learn from: text, booleans, numbers and dates."""
+"""The types that a model can learn from: text, booleans, numbers and dates."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ..model.column_rules import ISO_DATE
+from .. import privacy
+from ..model.column_rules import ISO_DATE, list_names
+from . import DataError
 
-# What may stand together in a column of objects, and stays as it is.
-_ALIKE: tuple[tuple[type, ...], ...] = ((str,), (bytes,), (bool, np.bool_), (int, float, np.number))
+# Values of these types may be mixed in a column of objects.
+COMPATIBLE: tuple[tuple[type, ...], ...] = (
+    (str,),
+    (bytes,),
+    (bool, np.bool_),
+    (int, float, np.number),
+)
+
+
+def typed(table: pd.DataFrame, drop: Collection[str] = ()) -> pd.DataFrame:
+    """Return the table with its columns converted, except for those in ``drop``; see `convert`.
+
+    Raises:
+        DataError: the table has no rows, a column has no good name, cannot be converted, or holds
+            infinity.
+    """
+    check_names(table.columns)
+    if table.empty:
+        raise DataError("has a header and no rows")
+    table = table.copy(deep=False)
+    for name in [name for name in table.columns if name not in drop]:
+        values = convert(table[name])
+        if values is None:
+            raise DataError(
+                f"column {name!r} holds {describe(table[name])}; make it text, numbers or dates"
+            )
+        if values.dtype.kind == "f" and (infinite := int(np.isinf(values).sum())):
+            raise DataError(
+                f"column {name!r} holds infinity in {infinite} rows; leave those cells empty"
+            )
+        if values is not table[name]:
+            table[name] = values
+    return table
 
 
 def convert(values: pd.Series) -> pd.Series | None:
     """Return a column as text, booleans, numbers or dates, or None if it is of another type.
 
-    Text that is ISO 8601 dates (or times) throughout, calendar dates and times of a zone become
-    UTC-naive dates; decimals become floats, and pyarrow's types those of pandas.
+    Text becomes dates if all of it is ISO 8601 dates. Calendar dates and times of a zone become
+    UTC-naive dates, decimals become floats, and pyarrow's types those of pandas.
     """
     if isinstance(values.dtype, pd.ArrowDtype):
         values = pa.Array.from_pandas(values).to_pandas().set_axis(values.index)
-    kind = values.dtype.kind
     if isinstance(values.dtype, pd.StringDtype):
-        return _dates_in(values)
+        return _dates_in_text(values)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert(None)
     if isinstance(values.dtype, pd.CategoricalDtype):
         return None if convert(values.cat.categories.to_series()) is None else values
-    if kind == "O":
-        return _of_objects(values)
-    return values if kind in "biufM" else None
+    if values.dtype.kind == "O":
+        return _convert_objects(values)
+    return values if values.dtype.kind in "biufM" else None
 
 
 def describe(values: pd.Series) -> str:
@@ -45,11 +78,11 @@ def describe(values: pd.Series) -> str:
     return f"{' and '.join(kinds)} values"
 
 
-def _of_objects(values: pd.Series) -> pd.Series | None:
-    present = values.dropna()
-    kinds = set(map(type, present))
-    if any(all(issubclass(kind, alike) for kind in kinds) for alike in _ALIKE):
-        return values
+def _convert_objects(values: pd.Series) -> pd.Series | None:
+    kinds = {type(value) for value in values.dropna()}
+    for compatible in COMPATIBLE:
+        if all(issubclass(kind, compatible) for kind in kinds):
+            return values
     if kinds == {Decimal}:
         return values.astype(float)
     if all(issubclass(kind, dt.date) for kind in kinds):
@@ -57,10 +90,23 @@ def _of_objects(values: pd.Series) -> pd.Series | None:
     return None
 
 
-def _dates_in(values: pd.Series) -> pd.Series:
+def _dates_in_text(values: pd.Series) -> pd.Series:
     present = values.dropna()
     if len(present) and present.str.fullmatch(ISO_DATE).all():
-        parsed = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
-        if parsed.notna().sum() == len(present):  # 2024-13-45 looks like a date and is none
-            return parsed.dt.tz_localize(None)
+        dates = pd.to_datetime(values, format="ISO8601", utc=True, errors="coerce")
+        if dates.notna().sum() == len(present):  # 2024-13-45 looks like a date and is none
+            return dates.dt.tz_localize(None)
     return values
+
+
+def check_names(columns: pd.Index) -> None:
+    """Raise `DataError` unless each column has a good name of its own."""
+    if not all(isinstance(name, str) and name.strip() for name in columns):
+        raise DataError("a column has no name, or one that is not text; name it")
+    if any(privacy.redact_text(name) != name for name in columns):
+        raise DataError(
+            "a column's name looks like personal data; does the file lack a header line?"
+        )
+    twice = columns[columns.duplicated()].unique()
+    if len(twice):
+        raise DataError(f"duplicate column name: {list_names(list(twice))}; rename one of them")

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ..console import Json, print_json, print_table
+from ..console import Json, print_json, print_table, print_text
 from ..tracking.session import Session
 from . import DataError
 
+Version = Annotated[str, typer.Argument(help="A data version; the last by default.")]
 
-def show_data(
-    session: Session,
-    version: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
-) -> None:
+
+def show_data(session: Session, version: Version = "") -> None:
     """Show a version of the prepared data: its source, splits, columns and notes."""
     from ..data import versioning
 
@@ -35,10 +34,7 @@ def show_data(
     print_table(session, ["", ""], [[key, value] for key, value in lines.items()], header=False)
 
 
-def verify(
-    session: Session,
-    version: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
-) -> None:
+def verify(session: Session, version: Version = "") -> None:
     """Compare the raw and the prepared files with the hashes in the manifest."""
     from ..data import versioning
 
@@ -48,20 +44,19 @@ def verify(
     checks = versioning.verify(manifest, folder, raw)
     for check in checks:
         found = f", found {check.found}" if check.status == "changed" else ""
-        line = f"{check.status:<8} {check.file}: SHA-256 {check.expected}{found}"
-        session.console.print(line, markup=False, soft_wrap=True)
+        print_text(session, f"{check.status:<8} {check.file}: SHA-256 {check.expected}{found}")
     if any(check.status != "ok" for check in checks):
         raise DataError(
             f"data version {manifest.version} is not what was recorded; run `prepare` for the raw "
-            "file as it is now, or bring back the files as they were"
+            "file as it is now, or restore the files"
         )
 
 
 def diff(
     session: Session,
     old: Annotated[str, typer.Argument(help="A data version.")],
-    new: Annotated[str, typer.Argument(help="A data version; the last by default.")] = "",
-    key: Annotated[str, typer.Option(help="The column that tells rows apart; data.key.")] = "",
+    new: Version = "",
+    key: Annotated[str, typer.Option(help="The column that identifies a row; data.key.")] = "",
     json: Json = False,
 ) -> None:
     """Compare two data versions: columns, rows added, removed and changed, values."""
@@ -74,9 +69,9 @@ def diff(
     if json:
         print_json(found.as_dict())
         return
-    header = "versions: {} -> {}".format(*(manifest.version for manifest in manifests))
-    for line in (header, *found.lines()):
-        session.console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_text(session, f"versions: {manifests[0].version} -> {manifests[1].version}")
+    for line in found.lines():
+        print_text(session, line)
 
 
 def suggest(
@@ -84,12 +79,10 @@ def suggest(
     force: Annotated[bool, typer.Option("--force", help="Replace suites that exist.")] = False,
 ) -> None:
     """Draft the expectation suites from the data, for a person to edit."""
-    from . import cleaning
+    from . import suite_draft
 
-    for path in cleaning.suggest_suites(session, force):
-        session.console.print(
-            f"drafted {path}: read it, and edit what is not meant", soft_wrap=True
-        )
+    for path in suite_draft.draft_suites(session, force):
+        print_text(session, f"drafted {path}: read it, and edit what is not meant")
 
 
 GROUPS = {

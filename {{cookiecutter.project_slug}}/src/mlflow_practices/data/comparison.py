@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,8 @@ from . import DataError
 NAMES = 5  # how many categories are named, and with how many characters
 LENGTH = 40
 VERSIONS = ("old", "new")
+KINDS = {**dict.fromkeys("iuf", "number"), **dict.fromkeys("Mm", "date")}  # others are categories
+MEASURES = {"number": ("min", "mean", "max"), "date": ("min", "max")}
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,11 @@ class ColumnChange:
     def __str__(self) -> str:
         """Return one line for people."""
         parts = [] if self.cells is None else [f"changed cells {self.cells:,}"]
-        for name, pair in self.measures.items():
-            before, after = map(_shown, pair)
-            if before != after:
-                parts.append(f"{name} {before} -> {after}")
-        for verb, count, names in (
-            ("gained", self.gained, self.gained_names),
-            ("lost", self.lost, self.lost_names),
-        ):
-            if count:
-                more = [f"{count - len(names):,} more"] if names and count > len(names) else []
-                listed = f" ({', '.join(names + more)})" if names else ""
-                parts.append(f"{verb} {count:,}{listed}")
+        for name, (before, after) in self.measures.items():
+            if _shown(before) != _shown(after):
+                parts.append(f"{name} {_shown(before)} -> {_shown(after)}")
+        parts += _listed("gained", self.gained, self.gained_names)
+        parts += _listed("lost", self.lost, self.lost_names)
         return f"{self.column}: {'; '.join(parts) or 'other values'}"
 
 
@@ -71,17 +65,15 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """Return the differences for people: schema, rows, then a line a column."""
-        rows = [f"{self.added_rows:,} added", f"{self.removed_rows:,} removed"]
+        rows = f"{self.added_rows:,} added, {self.removed_rows:,} removed"
         if self.changed_rows is not None:
-            rows.append(f"{self.changed_rows:,} changed")
+            rows += f", {self.changed_rows:,} changed"
+        retyped = self.retyped_columns.items()
         return [
             *(f"column added: {name} ({kind})" for name, kind in self.added_columns.items()),
             *(f"column removed: {name} ({kind})" for name, kind in self.removed_columns.items()),
-            *(
-                f"column retyped: {name} ({a} -> {b})"
-                for name, (a, b) in self.retyped_columns.items()
-            ),
-            f"rows: {self.rows[0]:,} -> {self.rows[1]:,} ({', '.join(rows)})",
+            *(f"column retyped: {name} ({old} -> {new})" for name, (old, new) in retyped),
+            f"rows: {self.rows[0]:,} -> {self.rows[1]:,} ({rows})",
             *map(str, self.changed_columns),
         ]
 
@@ -107,31 +99,33 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Com
         if key is not None and key not in table:
             raise DataError(f"the {version} table has no column {key!r}; take another key")
     both = [column for column in old if column in new]
-    changes: list[ColumnChange | None] = []
-    if key is None:
-        changed = None
-        rows = np.zeros(len(old) + len(new), dtype=np.uint64)
-        for column in both:
-            codes, values = _codes(old[column], new[column])
-            changes.append(_change(old[column], new[column], codes, values, None))
-            rows = rows * np.uint64(31) + pd.util.hash_array(codes)
-        before, after = _counts(pd.factorize(rows)[0], len(old))
+    matched = None if key is None else _match(old[key], new[key])
+    row_hashes = np.zeros(len(old) + len(new), dtype=np.uint64)
+    differs = np.zeros(0 if matched is None else len(matched[0]), dtype=bool)
+    changes = []
+    for column in both:
+        if column == key:
+            continue
+        codes, values = _codes(old[column], new[column])
+        cells = None
+        if matched is None:
+            row_hashes = row_hashes * np.uint64(31) + pd.util.hash_array(codes)
+        else:
+            unequal = codes[matched[0]] != codes[len(old) + matched[1]]
+            differs |= unequal
+            cells = int(unequal.sum())
+        changes.append(_change(old[column], new[column], codes, values, cells))
+    if matched is None:
+        before, after = _counts(pd.factorize(row_hashes)[0], len(old))
         common = int(np.minimum(before, after).sum())
     else:
-        here, there = _match(old[key], new[key])
-        common, differs = len(here), np.zeros(len(here), dtype=bool)
-        for column in [name for name in both if name != key]:
-            codes, values = _codes(old[column], new[column])
-            unequal = codes[here] != codes[len(old) + there]
-            differs |= unequal
-            changes.append(_change(old[column], new[column], codes, values, int(unequal.sum())))
-        changed = int(differs.sum())
+        common = len(matched[0])
     return Comparison(
         rows=(len(old), len(new)),
         key=key,
         added_rows=len(new) - common,
         removed_rows=len(old) - common,
-        changed_rows=changed,
+        changed_rows=None if matched is None else int(differs.sum()),
         added_columns={str(name): str(new[name].dtype) for name in new if name not in old},
         removed_columns={str(name): str(old[name].dtype) for name in old if name not in new},
         retyped_columns={
@@ -156,7 +150,7 @@ def _codes(old: pd.Series, new: pd.Series) -> tuple[Any, pd.Index]:
 
 
 def _counts(codes: Any, split: int) -> tuple[Any, Any]:
-    """Return how often each code stands before and after ``split``, the missing values first."""
+    """Return how often each code occurs before and after ``split``, the missing values first."""
     size = codes.max(initial=-1) + 2
     before, after = codes[:split], codes[split:]
     return np.bincount(before + 1, minlength=size), np.bincount(after + 1, minlength=size)
@@ -172,9 +166,9 @@ def _match(old: pd.Series, new: pd.Series) -> tuple[Any, Any]:
                 f"column {old.name!r} of the {version} table has {problem} values; "
                 "a key must identify each row: take another column"
             )
-    place = np.full(len(values), -1)
-    place[codes[len(old) :]] = np.arange(len(new))
-    found = place[codes[: len(old)]]
+    position_in_new = np.full(len(values), -1)
+    position_in_new[codes[len(old) :]] = np.arange(len(new))
+    found = position_in_new[codes[: len(old)]]
     return np.flatnonzero(found >= 0), found[found >= 0]
 
 
@@ -187,33 +181,42 @@ def _change(
         return None
     hidden = privacy.is_sensitive(str(old.name))
     measures = {"missing": (int(before[0]), int(after[0]))}
-    kinds = {_kind(old), _kind(new)}
-    gained = lost = np.zeros(0, dtype=np.int64)
-    if kinds in ({"number"}, {"date"}):
-        for name in (
-            () if hidden else ("min", "mean", "max") if "number" in kinds else ("min", "max")
-        ):
-            measures[name] = (_plain(getattr(old, name)()), _plain(getattr(new, name)()))
-    else:
+    gained = lost = values[:0]
+    if _kind(old) != _kind(new) or _kind(old) == "category":
         was, has = before[1:] > 0, after[1:] > 0
         measures["distinct"] = (int(was.sum()), int(has.sum()))
-        gained, lost = np.flatnonzero(has & ~was), np.flatnonzero(was & ~has)
+        gained, lost = values[has & ~was], values[was & ~has]
+    elif not hidden:
+        for name in MEASURES[_kind(old)]:
+            measures[name] = (_plain(getattr(old, name)()), _plain(getattr(new, name)()))
     moved = any(pair[0] != pair[1] for pair in measures.values()) or len(gained) or len(lost)
     if not (cells or moved or len(old) == len(new)):
         return None
-    names = [[] if hidden else _names(values[which[:NAMES]]) for which in (gained, lost)]
-    return ColumnChange(str(old.name), cells, measures, len(gained), len(lost), *names)
-
-
-def _kind(column: pd.Series) -> str:
-    return {"i": "number", "u": "number", "f": "number", "M": "date", "m": "date"}.get(
-        column.dtype.kind, "text"
+    return ColumnChange(
+        str(old.name),
+        cells,
+        measures,
+        len(gained),
+        len(lost),
+        [] if hidden else [_name(value) for value in gained[:NAMES]],
+        [] if hidden else [_name(value) for value in lost[:NAMES]],
     )
 
 
-def _names(values: Iterable[Any]) -> list[str]:
-    texts = (" ".join(privacy.redact_text(str(value)).split()) for value in values)
-    return [text if len(text) <= LENGTH else f"{text[:LENGTH]}..." for text in texts]
+def _kind(column: pd.Series) -> str:
+    return KINDS.get(column.dtype.kind, "category")
+
+
+def _name(value: Any) -> str:
+    text = " ".join(privacy.redact_text(str(value)).split())
+    return text if len(text) <= LENGTH else f"{text[:LENGTH]}..."
+
+
+def _listed(verb: str, count: int, names: list[str]) -> list[str]:
+    if not count:
+        return []
+    more = [f"{count - len(names):,} more"] if count > len(names) else []
+    return [f"{verb} {count:,} ({', '.join(names + more)})" if names else f"{verb} {count:,}"]
 
 
 def _plain(value: Any) -> Any:

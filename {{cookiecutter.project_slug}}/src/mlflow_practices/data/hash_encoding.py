@@ -178,7 +178,7 @@ def exact(value: Any) -> bytes:
         return b"dict:" + exact(list(value.items()))
     if isinstance(value, list | tuple):
         sizes, joined = _objects(value)
-        return b"list:" + sizes.tobytes() + joined
+        return b"".join([b"list:", sizes.tobytes(), joined])
     if pd.isna(value):
         return b""
     for types, name, write in EXACT:

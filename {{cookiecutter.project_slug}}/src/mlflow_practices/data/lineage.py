@@ -1,28 +1,25 @@
 """Lineage of a run: what it read, what was done to it, what came out; as JSON and as a drawing."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Any
-from xml.sax.saxutils import escape
+from typing import TYPE_CHECKING, Any
 
+from .. import privacy
 from ..tracking import recording
 
-FOLDER = "lineage"
-# Of the drawing, in pixels; the font is monospaced, so that a text's width is known.
-CHARACTER, LINE, PADDING, GAP = 7.3, 17, 10, 46
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CHARACTER, LINE = 0.0673, 0.14  # inches of the drawing's font
+FONT: dict[str, Any] = {"family": "monospace", "size": 8}
+GAP = 8  # characters between the boxes
+DATA_BOX = {"boxstyle": "square,pad=0.6", "facecolor": "#e8f1fa", "edgecolor": "#555555"}
+ARROW = {"arrowstyle": "->", "color": "#555555"}
+STEP_BOX = {"boxstyle": "round,pad=0.6", "facecolor": "#fdf3e1", "edgecolor": "#555555"}
 LONGEST = 36  # characters of a line; a longer one loses its middle
 DETAILS = 6  # of a step; the JSON has all
-
-_SVG = """\
-<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" \
-font-family="monospace" font-size="12">
-<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">\
-<path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>
-<rect width="100%" height="100%" fill="white"/>
-{content}
-</svg>
-"""
 
 Facts = Mapping[str, Any]
 
@@ -37,91 +34,68 @@ class Transformation:
     details: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class _Box:
-    lines: list[str]
-    kind: str
-    x: float = 0
-    y: float = 0
-
-    @property
-    def width(self) -> float:
-        return max(map(len, self.lines)) * CHARACTER + 2 * PADDING
-
-    @property
-    def height(self) -> float:
-        return len(self.lines) * LINE + 2 * PADDING
-
-
 def track_data_lineage(
     inputs: Mapping[str, Facts],
     transformations: Sequence[Transformation],
     outputs: Mapping[str, Facts],
 ) -> None:
-    """Log ``lineage/data_lineage.json`` and the same as a graph, ``lineage/data_lineage.svg``.
+    """Log ``lineage/data_lineage.json`` and the same as a drawing, ``lineage/data_lineage.png``.
 
     The tables among the inputs are dataset inputs of the run already: `log_data_version` makes
-    them so, and its result's ``facts()`` belong here.
+    them so.
 
     Args:
         inputs: name and facts (hash, rows, source, ...) of each thing that was read.
         transformations: the steps in their order; each works on what the one before left.
         outputs: name and facts of each thing that was made.
     """
-    lineage = {
-        "inputs": inputs,
-        "transformations": [asdict(step) for step in transformations],
-        "outputs": outputs,
-    }
-    recording.log_dict(lineage, f"{FOLDER}/data_lineage.json")
-    drawing = draw(inputs, transformations, outputs)
-    recording.log_text(drawing, f"{FOLDER}/data_lineage.svg")
+    steps = [asdict(step) for step in transformations]
+    lineage = privacy.redact({"inputs": inputs, "transformations": steps, "outputs": outputs})
+    recording.log_dict(lineage, "lineage/data_lineage.json")
+    recording.log_figure(draw(lineage), "lineage/data_lineage.png")
 
 
-def draw(
-    inputs: Mapping[str, Facts],
-    transformations: Sequence[Transformation],
-    outputs: Mapping[str, Facts],
-) -> str:
-    """Return an SVG drawing, from inputs on the left through the steps to outputs on the right."""
-    columns = [
-        [_Box(_lines(name, facts), "data") for name, facts in inputs.items()],
-        *([_Box(_step_lines(step), "step")] for step in transformations),
-        [_Box(_lines(name, facts), "data") for name, facts in outputs.items()],
+def draw(lineage: Mapping[str, Any]) -> Figure:
+    """Return a drawing, from inputs on the left through the steps to outputs on the right."""
+    from matplotlib.figure import Figure
+
+    inputs = [_label(name, facts) for name, facts in lineage["inputs"].items()]
+    steps = [_step_label(**step) for step in lineage["transformations"]]
+    outputs = [_label(name, facts) for name, facts in lineage["outputs"].items()]
+    columns = [inputs, *([step] for step in steps), outputs]
+    # In characters and lines, with room for the boxes around the labels and the arrows between.
+    widths = [
+        max(len(line) for label in column for line in label.split("\n")) for column in columns
     ]
-    tallest = max(_height(column) for column in columns)
-    placed: list[list[_Box]] = []
-    x = float(PADDING)
-    for column in columns:
-        y = PADDING + (tallest - _height(column)) / 2
-        boxes = []
-        for box in column:
-            boxes.append(_Box(box.lines, box.kind, x, y))
-            y += box.height + PADDING
-        placed.append(boxes)
-        x += max((box.width for box in column), default=0) + GAP
-    arrows = [
-        _arrow(left, right)
-        for lefts, rights in pairwise(placed)
-        for left in lefts
-        for right in rights
-    ]
-    return _SVG.format(
-        width=x - GAP + PADDING,
-        height=tallest + 2 * PADDING,
-        content="\n".join([*arrows, *(_draw(box) for boxes in placed for box in boxes)]),
-    )
+    total, tallest = sum(widths) + GAP * len(widths), max(map(_height, columns))
+    figure = Figure(figsize=(total * CHARACTER, tallest * LINE))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, total), ylim=(0, tallest))
+    axes.axis("off")
+    left, ends = GAP / 2, list[tuple[float, float]]()  # of the boxes in the column before
+    for column, width in zip(columns, widths, strict=True):
+        box = DATA_BOX if column in (inputs, outputs) else STEP_BOX
+        top, starts = (tallest + _height(column)) / 2, ends
+        ends = []
+        for label in column:
+            middle = top - _height([label]) / 2
+            top -= _height([label])
+            axes.text(left, middle, label, va="center", bbox=box, parse_math=False, **FONT)
+            for start in starts:
+                axes.annotate("", (left - 1, middle), start, arrowprops=ARROW, zorder=1)
+            ends.append((left + width + 1, middle))
+        left += width + GAP
+    return figure
 
 
-def _lines(name: str, facts: Facts) -> list[str]:
-    return [_short(name), *(_short(f"{key} {value}") for key, value in facts.items())]
+def _label(name: str, facts: Facts) -> str:
+    return "\n".join([_short(name), *(_short(f"{key} {value}") for key, value in facts.items())])
 
 
-def _step_lines(step: Transformation) -> list[str]:
-    rows = f"{step.rows_in} rows -> {step.rows_out} rows"
-    rest = len(step.details) - DETAILS
-    more = [f"and {rest} more"] if rest > 0 else []
-    return [_short(step.name), rows, *map(_short, step.details[:DETAILS]), *more]
+def _step_label(name: str, rows_in: int, rows_out: int, details: Sequence[str]) -> str:
+    lines = [name, f"{rows_in} rows -> {rows_out} rows", *details[:DETAILS]]
+    if len(details) > DETAILS:
+        lines.append(f"and {len(details) - DETAILS} more")
+    return "\n".join(map(_short, lines))
 
 
 def _short(text: str) -> str:
@@ -129,29 +103,5 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
-def _height(column: Sequence[_Box]) -> float:
-    return sum(box.height + PADDING for box in column) - PADDING
-
-
-def _arrow(left: _Box, right: _Box) -> str:
-    x1, y1 = left.x + left.width, left.y + left.height / 2
-    x2, y2 = right.x, right.y + right.height / 2
-    middle = (x1 + x2) / 2
-    return (
-        f'<path d="M{x1:.1f} {y1:.1f}C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} '
-        f'{y2:.1f}" fill="none" stroke="#555" marker-end="url(#head)"/>'
-    )
-
-
-def _draw(box: _Box) -> str:
-    fill, corner = ("#e8f1fa", 3) if box.kind == "data" else ("#fdf3e1", 14)
-    frame = (
-        f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" '
-        f'rx="{corner}" fill="{fill}" stroke="#555"/>'
-    )
-    texts = [
-        f'<text x="{box.x + PADDING:.1f}" y="{box.y + PADDING + (row + 0.75) * LINE:.1f}" '
-        f'font-weight="{"normal" if row else "bold"}">{escape(line)}</text>'
-        for row, line in enumerate(box.lines)
-    ]
-    return "".join([frame, *texts])
+def _height(column: Sequence[str]) -> int:
+    return sum(label.count("\n") + 4 for label in column)

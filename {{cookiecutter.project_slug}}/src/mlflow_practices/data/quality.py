@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
-import html
 import io
 import json
 import warnings
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -22,22 +21,26 @@ import pandas as pd
 import yaml
 
 from .. import privacy
+from ..errors import did_you_mean
 from ..tracking import recording
-from . import DataError
+from . import DataError, located
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
+    from ..config.settings import Settings
+
+SUITES = Path("configs/expectations")
 SEVERITIES = {"error": "critical", "warning": "warning"}  # ours, and Great Expectations'
 EXAMPLES = 3  # of values, in a sentence
 SHOWN = 200  # characters of an argument or a finding, in a sentence; the JSON holds all
 # What is written of an expectation on a personal column: which it is, and counts.
-_HARMLESS = ("column", "column_A", "column_B", "column_list", "mostly")
-_COUNTS = ("_count", "_percent", "_percent_total", "_percent_nonmissing")
-_STYLE = """\
-body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}
-th,td{border-bottom:1px solid #ccc;overflow-wrap:anywhere;padding:.4rem;vertical-align:top}
-"""
+HARMLESS = ("column", "column_A", "column_B", "column_list", "mostly")
+COUNTS = ("_count", "_percent", "_percent_total", "_percent_nonmissing")
+STYLE = (
+    "body{font:16px/1.5 sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem}"
+    "th,td{border-bottom:1px solid #ccc;overflow-wrap:anywhere;padding:.4rem;text-align:left}"
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,13 @@ class _Outcome:
     found: str
     result: dict[str, Any]
 
-    @property
-    def words(self) -> str:
+    def __str__(self) -> str:
         return f"{self.expected}; {self.found}"
+
+
+def suite_path(settings: Settings, name: str) -> Path:
+    """Return the file of the expectations of the ``raw`` or the ``prepared`` table."""
+    return settings.path(SUITES) / f"{name}.yaml"
 
 
 def validate_data_quality(
@@ -101,99 +108,93 @@ def validate_data_quality(
         DataError: an expectation of severity ``error`` is not met; or the suite is missing or
             wrong, and then nothing was checked or logged.
     """
-    with _quietly():
+    file = "/".join(suite.parts[-3:])  # the same wherever the project is
+    with _quietly(), located(file):
         outcomes = _check(table, _read(suite), personal)
-    unmet = {
-        severity: [each.words for each in outcomes if not each.met and each.severity == severity]
-        for severity in SEVERITIES
-    }
-    counts = [
-        f"{len(found)} {severity}{'s' * (len(found) > 1)}"
-        for severity, found in unmet.items()
-        if found
-    ]
-    verdict = ", ".join(counts) or "passed"
-    quality = Quality(sum(each.met for each in outcomes) / len(outcomes), unmet["warning"])
+    unmet = sorted((each for each in outcomes if not each.met), key=lambda each: each.severity)
+    counts = Counter(each.severity for each in unmet)
+    plural = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items()]
+    verdict = ", ".join(plural) or "passed"
+    score = (len(outcomes) - len(unmet)) / len(outcomes)
     summary = {
         "table": place or name,
         "rows": len(table),
-        "suite": _shown(suite),
+        "suite": file,
         "verdict": verdict,
-        "score": quality.score,
+        "score": score,
     }
-    recording.log_metrics_efficiently({f"{name}_quality_score": quality.score})
+    recording.log_metrics_efficiently({f"{name}_quality_score": score})
     results = [dataclasses.asdict(each) for each in outcomes]
     recording.log_dict({**summary, "expectations": results}, f"quality/{name}.json")
     recording.log_text(_page(summary, outcomes), f"quality/{name}.html")
     recording.set_tags({f"{name}_quality": verdict})
-    if unmet["error"]:
-        file = summary["suite"]
+    if counts["error"]:
         lines = [
             f"{place or name} does not meet {file}: {verdict} in {len(outcomes)} expectations",
-            *(f"  {severity}: {words}" for severity, found in unmet.items() for words in found),
+            *(f"  {each.severity}: {each}" for each in unmet),
             f"  mend the data, or edit {file} if the change is meant",
             "  for data of another kind `quality suggest --force` drafts both suites anew",
         ]
         raise DataError("\n".join(lines))
-    return quality
-
-
-def _shown(suite: Path) -> str:
-    """Return the part of a path that is the same wherever the project stands."""
-    return "/".join(suite.parts[-3:])
+    return Quality(score, [str(each) for each in unmet])
 
 
 def _read(path: Path) -> list[_Entry]:
-    place = _shown(path)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DataError(
-            f"{place}: no such file; draft one with `quality suggest`, then edit it"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError) as error:  # the latter for a date such as 2024-13-45
-        raise DataError(f"{place}: not valid YAML: {_one_line(error)}") from None
+        raise DataError("no such file; draft one with `quality suggest`, then edit it") from None
+    except (OSError, yaml.YAMLError, ValueError) as error:  # the last for a date as 2024-13-45
+        raise DataError(f"cannot be read or is not valid YAML: {_one_line(error)}") from None
     if not isinstance(values, list) or not values:
         raise DataError(
-            f"{place}: must be a list of expectations, at least one; `quality suggest` drafts one"
+            "must be a list of expectations, at least one; `quality suggest` drafts one"
         )
-    return [_entry(f"{place}: entry {number}", value) for number, value in enumerate(values, 1)]
+    entries = []
+    for number, value in enumerate(values, 1):
+        with located(f"entry {number}"):
+            entries.append(_entry(value))
+    return entries
 
 
-def _entry(place: str, value: object) -> _Entry:
+def _entry(value: object) -> _Entry:
+    from great_expectations.expectations import registry
+
+    fields = dict(value) if isinstance(value, dict) else {}
+    severity = fields.pop("severity", "error")
+    if len(fields) != 1:
+        raise DataError(
+            "must be one expectation and its arguments, and perhaps a severity, such as "
+            "`expect_column_values_to_be_unique: {column: id}`"
+        )
+    [(kind, arguments)] = fields.items()
+    known = registry.list_registered_expectation_implementations()
+    if kind not in known:
+        raise DataError(f"there is no expectation {kind!r}{did_you_mean(str(kind), known)}")
+    with located(kind):
+        if severity not in list(SEVERITIES):
+            raise DataError(f"severity must be error or warning, not {severity!r}")
+        arguments = {} if arguments is None else arguments
+        return _Entry(kind, arguments, severity, _expectation(kind, arguments, severity))
+
+
+def _expectation(kind: str, arguments: object, severity: str) -> Expectation:
     from great_expectations.exceptions.exceptions import GreatExpectationsError
     from great_expectations.expectations import registry
     from great_expectations.expectations.expectation import BatchExpectation
 
-    kinds = [key for key in value if key != "severity"] if isinstance(value, dict) else []
-    if not isinstance(value, dict) or len(kinds) != 1:
-        raise DataError(
-            f"{place}: must be one expectation and its arguments, and perhaps a severity, such as "
-            "`expect_column_values_to_be_unique: {column: id}`"
-        )
-    kind, severity = str(kinds[0]), value.get("severity", "error")
-    known = registry.list_registered_expectation_implementations()
-    if kind not in known:
-        raise DataError(f"{place}: there is no expectation {kind!r}{_near(kind, known)}")
-    place = f"{place}, {kind}"
-    if severity not in list(SEVERITIES):
-        raise DataError(f"{place}: severity must be error or warning, not {severity!r}")
     implementation = registry.get_expectation_impl(kind)
     allowed = sorted(set(implementation.__fields__) - set(BatchExpectation.__fields__))
     takes = f"it takes {', '.join(allowed)}"
-    arguments = value[kinds[0]] or {}
     if not isinstance(arguments, dict):
-        raise DataError(f"{place}: its arguments must be a mapping; {takes}")
+        raise DataError(f"its arguments must be a mapping; {takes}")
     for key in map(str, arguments):
         if key not in allowed:
-            raise DataError(f"{place}: no argument {key!r}{_near(key, allowed)}; {takes}")
+            raise DataError(f"no argument {key!r}{did_you_mean(key, allowed)}; {takes}")
     try:
-        expectation = implementation(**{**arguments, "severity": SEVERITIES[severity]})
+        return implementation(**{**arguments, "severity": SEVERITIES[severity]})
     except (ValueError, TypeError, GreatExpectationsError) as error:
-        raise DataError(f"{place}: {privacy.redact_text(_mistakes(error))}; {takes}") from None
-    return _Entry(kind, arguments, severity, expectation)
+        raise DataError(f"{privacy.redact_text(_mistakes(error))}; {takes}") from None
 
 
 def _check(table: pd.DataFrame, entries: list[_Entry], personal: Collection[str]) -> list[_Outcome]:
@@ -223,10 +224,12 @@ def _check(table: pd.DataFrame, entries: list[_Entry], personal: Collection[str]
 def _outcome(
     entry: _Entry, validation: dict[str, Any] | None, hidden: bool, columns: Collection[str]
 ) -> _Outcome:
-    arguments = {
-        key: privacy.REDACTED if hidden and key not in _HARMLESS else privacy.redact(value)
-        for key, value in entry.arguments.items()
-    }
+    def redacted(values: dict[str, Any], is_harmless: Callable[[str], bool]) -> dict[str, Any]:
+        return {
+            key: privacy.REDACTED if hidden and not is_harmless(key) else privacy.redact(value)
+            for key, value in values.items()
+        }
+
     met, result = False, dict[str, Any]()
     if validation is None:
         missing = [repr(name) for name in entry.columns if name not in columns]
@@ -235,26 +238,22 @@ def _outcome(
         found = f"cannot be checked: {privacy.REDACTED if hidden else privacy.redact_text(error)}"
     else:
         met = validation["success"]
-        result = {
-            key: privacy.REDACTED if hidden and not key.endswith(_COUNTS) else privacy.redact(value)
-            for key, value in validation["result"].items()
-        }
+        result = redacted(validation["result"], lambda key: key.endswith(COUNTS))
         found = _found(result)
+    arguments = redacted(entry.arguments, lambda key: key in HARMLESS)
     expected = _expected(entry, arguments)
     return _Outcome(entry.kind, arguments, entry.severity, met, expected, found, result)
 
 
 def _expected(entry: _Entry, arguments: dict[str, Any]) -> str:
+    """Return an expectation in words, such as "column 'a': expected values to be unique"."""
     subject, _, what = entry.kind.removeprefix("expect_").replace("_", " ").partition(" ")
     if entry.columns:
         what = what if subject == "column" else f"{subject} {what}"
         subject = f"column {', '.join(map(repr, entry.columns))}"
-    details = [
-        f"{key} {_show(value)}"
-        for key, value in arguments.items()
-        if not (entry.columns and key.startswith("column"))
-    ]
-    return f"{subject}: expected {what}" + (f" ({', '.join(details)})" if details else "")
+        arguments = {key: arguments[key] for key in arguments if not key.startswith("column")}
+    details = ", ".join(f"{key} {_show(value)}" for key, value in arguments.items())
+    return f"{subject}: expected {what}" + (f" ({details})" if details else "")
 
 
 def _found(result: dict[str, Any]) -> str:
@@ -273,21 +272,17 @@ def _found(result: dict[str, Any]) -> str:
 
 def _page(summary: dict[str, Any], outcomes: list[_Outcome]) -> str:
     rows = [
-        {
-            "Expectation": each.expected,
-            "Severity": each.severity,
-            "Met": "yes" if each.met else "NO",
-            "Found": each.found,
-        }
-        for each in outcomes
+        {"Expectation": o.expected, "Severity": o.severity, "Met": o.met, "Found": o.found}
+        for o in outcomes
     ]
     with pd.option_context("display.max_colwidth", None):
-        table = pd.DataFrame(rows).to_html(index=False, border=0, justify="left")
-    facts = "".join(f"<li>{key}: {html.escape(str(value))}</li>" for key, value in summary.items())
+        facts = pd.Series(summary).to_frame().to_html(header=False, border=0)
+        table = pd.DataFrame(rows).replace({"Met": {True: "yes", False: "NO"}})
+        results = table.to_html(index=False, border=0)
     title = f"Data quality: {summary['verdict']}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1><ul>{facts}</ul>{table}</html>\n"
+        f"<style>{STYLE}</style><h1>{title}</h1>{facts}{results}</html>\n"
     )
 
 
@@ -322,7 +317,7 @@ def _with_times(value: Any) -> Any:
 
 
 def _error(info: dict[str, Any]) -> str:
-    """Return why an expectation cannot be checked, if so; the engine has two ways to tell."""
+    """Return why an expectation cannot be checked, if so; the engine has two forms for that."""
     infos = [info] if "raised_exception" in info else info.values()
     raised = [_one_line(each["exception_message"]) for each in infos if each["raised_exception"]]
     return raised[0] if raised else ""
@@ -336,11 +331,6 @@ def _mistakes(error: Exception) -> str:
     for mistake in error.errors():
         found.setdefault(str(mistake["loc"][0]), mistake["msg"])
     return "; ".join(f"{where}: {what}".removeprefix("__root__: ") for where, what in found.items())
-
-
-def _near(word: str, known: list[str]) -> str:
-    matches = difflib.get_close_matches(word, known, 1)
-    return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def _show(value: Any) -> str:

@@ -4,27 +4,58 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 from pandas.api import types
 
-from .. import privacy
+from .. import machine, privacy
+from . import DataError
+from .cleaning import protect_and_clean
+from .quality import SUITES, suite_path
+from .source import read_raw
+
+if TYPE_CHECKING:
+    from ..tracking.session import Session
 
 WIDE = 200  # columns; an expectation takes milliseconds each time, so others get none
 CATEGORIES = 20  # a draft takes text with at most so many values for a fixed vocabulary,
 SEEN_OFTEN = 5  # of which values rarer than this suggest that it is not complete;
 MANY = 20  # and in fewer rows than this, it may be chance that all values differ
-_HEADER = """\
+HEADER = """\
 # Drafted from {rows} rows: what is true of them, with some room. It is yours to edit.
 # Each entry is an expectation and its arguments, see https://greatexpectations.io/expectations;
 # `mostly: 0.95` lets 5 % of the rows differ.
 # severity: error, the default, stops the pipeline; warning only reports.
 """
+
+
+def draft_suites(session: Session, force: bool = False) -> list[Path]:
+    """Draft the suites that are missing (with ``force``, both) and return their files.
+
+    Raises:
+        DataError: both are there, and may have been edited.
+    """
+    paths = {name: suite_path(session.settings, name) for name in ("raw", "prepared")}
+    wanted = [name for name, path in paths.items() if force or not path.exists()]
+    if not wanted:
+        raise DataError(
+            f"{SUITES}: raw.yaml and prepared.yaml exist, and somebody may have edited them; "
+            "--force overwrites them"
+        )
+    raw = read_raw(session)
+    drafts = {
+        "raw": draft(raw.table, raw.policies),
+        "prepared": draft(protect_and_clean(raw, session).table),
+    }
+    for name in wanted:
+        paths[name].parent.mkdir(parents=True, exist_ok=True)
+        with machine.replacing(paths[name]) as partial:
+            partial.write_text(drafts[name], encoding="utf-8", newline="\n")
+    return [paths[name] for name in wanted]
 
 
 def draft(table: pd.DataFrame, personal: Collection[str] = ()) -> str:
@@ -51,18 +82,10 @@ def draft(table: pd.DataFrame, personal: Collection[str] = ()) -> str:
         for each in drafts
         if each
     ]
-    header = _HEADER.format(rows=len(table))
+    header = HEADER.format(rows=len(table))
     if table.shape[1] > WIDE:
         header += f"# Entries for the first {WIDE} of {table.shape[1]} columns: add what matters.\n"
     return "\n".join([header, *texts])
-
-
-def write(text: str, path: Path) -> None:
-    """Write a drafted suite to ``path`` in one step, in place of what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
 
 
 def _draft_nulls(name: str, values: pd.Series) -> Iterator[dict[str, Any]]:
@@ -93,17 +116,17 @@ def _draft_values(name: str, values: pd.Series) -> Iterator[dict[str, Any]]:
     else:
         # At the end of numbers, or of time, there is no room.
         with contextlib.suppress(OverflowError, ValueError, NotImplementedError):
-            low, high = _room(present.min(), present.max())
+            low, high = _widened(present.min(), present.max())
             limits = {"column": name, "min_value": low, "max_value": high}
             yield _draft("expect_column_values_to_be_between", "warning", **limits)
 
 
-def _room(low: Any, high: Any) -> tuple[Any, ...]:
+def _widened(low: Any, high: Any) -> list[Any]:
     """Return the range widened by a tenth, to whole days or a round number, and not below 0."""
     if isinstance(low, pd.Timestamp):
         margin = (high - low) / 10
-        days = (low - margin).floor("D"), (high + margin).ceil("D")
-        return tuple(day.to_pydatetime() if low.tz else day.date() for day in days)
+        days = [(low - margin).floor("D"), (high + margin).ceil("D")]
+        return [day.to_pydatetime() if low.tz else day.date() for day in days]
     low, high = low.item(), high.item()
     margin = (high - low) / 10 or abs(high) / 10 or 1
     digits = min(-math.floor(math.log10(margin)), 300 if isinstance(low, float) else 0)
@@ -111,7 +134,7 @@ def _room(low: Any, high: Any) -> tuple[Any, ...]:
     lower = min(low, round(math.floor((low - margin) / step) * step, digits))
     upper = max(high, round(math.ceil((high + margin) / step) * step, digits))
     ends = [max(lower, 0) if low >= 0 else lower, upper]
-    return tuple(int(end) if float(end).is_integer() and abs(end) < 1e15 else end for end in ends)
+    return [int(end) if float(end).is_integer() and abs(end) < 1e15 else end for end in ends]
 
 
 def _draft(kind: str, severity: str = "error", **arguments: Any) -> dict[str, Any]:

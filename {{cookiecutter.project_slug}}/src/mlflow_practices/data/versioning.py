@@ -1,15 +1,14 @@
-"""Data versions: a manifest that says what belongs together, and files that are verified by it."""
+"""Data versions: a manifest that names files and their hashes, and files verified by it."""
 
 import hashlib
 import io
 import json
-import os
 import shutil
 import tempfile
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.models import infer_signature
 from pydantic import BaseModel, ValidationError
 
-from .. import privacy
+from .. import machine, privacy
 from ..tracking import recording
 from . import DataError
 from .hashing import content_hash, file_hash
@@ -52,7 +51,7 @@ class Source(BaseModel, frozen=True):
 
 
 class Manifest(BaseModel, frozen=True):
-    """What preparation made, from what, in which run."""
+    """What preparation made, from which source, in which run."""
 
     version: str
     source: Source
@@ -64,7 +63,7 @@ class Manifest(BaseModel, frozen=True):
     pipeline_id: str
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Return what tells each split from another."""
+        """Return what identifies each split."""
         columns = len(self.columns)
         return {
             name: {"hash": split.hash, "rows": split.rows, "columns": columns}
@@ -72,27 +71,13 @@ class Manifest(BaseModel, frozen=True):
         }
 
     def tags(self) -> dict[str, str]:
-        """Return the tags of what is made of this data."""
+        """Return the tags of whatever is made of this data."""
         return {"data_version": self.version, "pipeline_id": self.pipeline_id}
 
 
 @dataclass(frozen=True)
-class DataVersion:
-    """A table that a run read or made, as it was logged."""
-
-    hash: str
-    rows: int
-    columns: int
-    dataset: Dataset = field(repr=False)
-
-    def facts(self) -> dict[str, Any]:
-        """Return what tells this table from another."""
-        return {"hash": self.hash, "rows": self.rows, "columns": self.columns}
-
-
-@dataclass(frozen=True)
 class Check:
-    """Whether a file is what a manifest says: SHA-256 expected and found."""
+    """The SHA-256 that a manifest expects of a file, and the one that was found."""
 
     file: Path
     expected: str
@@ -100,17 +85,15 @@ class Check:
 
     @property
     def status(self) -> Literal["ok", "missing", "changed"]:
-        """Return what the comparison says."""
+        """Return the result of the comparison."""
         if self.found is None:
             return "missing"
         return "ok" if self.found == self.expected else "changed"
 
 
-def describe_source(path: Path, configured: Path, rows: int) -> Source:
-    """Return what identifies the raw file, wherever it stands."""
-    return Source(
-        path=configured.as_posix(), sha256=file_hash(path), bytes=path.stat().st_size, rows=rows
-    )
+def describe_source(path: Path, configured: str, rows: int) -> Source:
+    """Return what identifies the raw file, wherever the project is."""
+    return Source(path=configured, sha256=file_hash(path), bytes=path.stat().st_size, rows=rows)
 
 
 def write(
@@ -129,7 +112,7 @@ def write(
     hashes = {name: content_hash(table) for name, table in splits.items()}
     version = _version(hashes)
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    _remove_abandoned(folder)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
     try:
         files = {}
@@ -151,13 +134,13 @@ def write(
             notes=notes,
             **run,
         )
-        (partial / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        shutil.copy(partial / MANIFEST, partial / "current")
-        final = folder / version
-        final.mkdir(exist_ok=True)  # a version made before: the same tables take its place
+        text = manifest.model_dump_json(indent=2) + "\n"
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        (folder / version).mkdir(exist_ok=True)  # made before: the same tables take its place
         for name in (*(f"{split}.parquet" for split in splits), MANIFEST):
-            os.replace(partial / name, final / name)
-        os.replace(partial / "current", folder / MANIFEST)
+            (partial / name).replace(folder / version / name)
+        with machine.replacing(folder / MANIFEST, partial / "current") as current:
+            current.write_text(text, encoding="utf-8")
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
@@ -234,10 +217,46 @@ def read_all(manifest: Manifest, folder: Path) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str = "") -> Dataset:
-    """Return the table as an MLflow dataset, its schema read off the first rows.
+def log_data_version(
+    data: pd.DataFrame,
+    name: str,
+    *,
+    source: str = "",
+    sample_rows: int = 5,
+    policies: Mapping[str, privacy.Policy] | None = None,
+    digest: str | None = None,
+) -> Dataset:
+    """Log a table to the run: its content hash and shape as parameters, its schema and a redacted
+    sample as artifacts, and the table itself as a dataset input.
 
-    Without a ``source`` it is one that code made.
+    Args:
+        data: the table; it is neither copied nor stored.
+        name: what the run calls it, such as ``train``.
+        source: where it lies, a path or an address; empty for a table that code made.
+        sample_rows: rows from the top to show, 0 for none.
+        policies: what becomes of columns of ``data`` that hold personal data.
+        digest: the content hash, where it is known; else it is computed.
+
+    Returns:
+        The dataset input; its ``digest`` is the content hash.
+    """
+    rows, columns = data.shape
+    digest = digest or content_hash(data)
+    source = privacy.redact_text(source)
+    dataset = _as_dataset(data, name, digest, source)
+    recording.log_params({f"{name}_hash": digest, f"{name}_rows": rows, f"{name}_columns": columns})
+    schema = [{"name": str(column), "type": str(kind)} for column, kind in data.dtypes.items()]
+    recording.log_dict({"columns": schema}, f"data/{name}_schema.json")
+    if sample_rows:
+        sample, _ = privacy.protect(data.head(sample_rows), policies or {})
+        recording.log_table(sample, f"data/{name}_sample.json")
+    recording.log_input(dataset, name)
+    return dataset
+
+
+def _as_dataset(table: pd.DataFrame, name: str, digest: str, source: str) -> Dataset:
+    """Return the table as an MLflow dataset, its schema that of the first rows.
+
     MLflow's own ``from_pandas`` hashes 10,000 rows only and takes seconds on a million.
     """
     with warnings.catch_warnings():
@@ -249,46 +268,12 @@ def as_dataset(table: pd.DataFrame, name: str, digest: str, source: str = "") ->
         return MetaDataset(place, name, digest, schema)  # type: ignore[abstract]
 
 
-def log_data_version(
-    data: pd.DataFrame,
-    name: str,
-    *,
-    source: str = "",
-    sample_rows: int = 5,
-    policies: Mapping[str, privacy.Policy] | None = None,
-    digest: str | None = None,
-) -> DataVersion:
-    """Log a table to the run: its content hash and shape as parameters, its schema and a redacted
-    sample as artifacts, and the table itself as a dataset input.
-
-    Args:
-        data: the table; it is neither copied nor stored.
-        name: what the run calls it, such as ``train``.
-        source: where it lies, a path or an address; empty for a table that code made.
-        sample_rows: rows from the top to show, 0 for none.
-        policies: what becomes of columns of ``data`` that hold personal data.
-        digest: the content hash, where it is known; else it is computed.
-    """
-    rows, columns = data.shape
-    digest = digest or content_hash(data)
-    source = privacy.redact_text(source)
-    dataset = as_dataset(data, name, digest, source)
-    recording.log_params({f"{name}_hash": digest, f"{name}_rows": rows, f"{name}_columns": columns})
-    schema = [{"name": str(column), "type": str(kind)} for column, kind in data.dtypes.items()]
-    recording.log_dict({"columns": schema}, f"data/{name}_schema.json")
-    if sample_rows:
-        sample, _ = privacy.protect(data.head(sample_rows), policies or {})
-        recording.log_table(sample, f"data/{name}_sample.json")
-    recording.log_input(dataset, name)
-    return DataVersion(digest, rows, columns, dataset)
-
-
 def _version(hashes: Mapping[str, str]) -> str:
     return xxhash.xxh3_64_hexdigest(json.dumps(hashes, sort_keys=True).encode())
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed preparations left behind, once no living one can still need it."""
-    for left in folder.glob(".partial-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed preparations left behind, once no living one can need it."""
+    for partial in folder.glob(".partial-*"):
+        if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(partial, ignore_errors=True)

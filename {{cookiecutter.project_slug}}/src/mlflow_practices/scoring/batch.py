@@ -21,6 +21,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
+from .. import machine
 from ..config.sections import Data
 from ..data import batches
 from ..data.tables import PARQUET
@@ -135,8 +136,8 @@ class _Job:
             return version, f"resuming after {done:,} rows, with {version}"
         self._clear()
         version = versions.find(session.client, reference.name, reference.alias_or_number)
-        with batches.atomic_file(self._journal, self._folder) as file:
-            file.write(json.dumps({**inputs, "version": asdict(version)}).encode())
+        with machine.replacing(self._journal) as temporary:
+            temporary.write_bytes(json.dumps({**inputs, "version": asdict(version)}).encode())
         message = f"starting with {version}"
         if former:
             message += f", from the first row: since the last run {' and '.join(changed)} changed"
