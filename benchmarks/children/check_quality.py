@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow_practices.data import quality
+from mlflow_practices.data.suites import read_suite
 from mlflow_practices.tracking import store
 
 rows, repeats = map(int, sys.argv[1:])
@@ -74,7 +75,7 @@ with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
 
     def by_suite() -> bool:
         with quality._quietly():
-            return all(each.met for each in quality._check(table, quality._read(suite), ()))
+            return all(each.met for each in quality._check(table, read_suite(suite), ()))
 
     cases: dict[str, Callable[[], bool]] = {
         "plain pandas": by_pandas,

@@ -56,7 +56,7 @@ def test_the_target_may_be_mended(project: Path, clean: Clean) -> None:
     found = cleaned(clean)
     expected = clean(pd.read_csv(project / "data/raw/table.csv"))["label"]
     pd.testing.assert_series_equal(found.table["label"], expected)
-    pd.testing.assert_series_equal(found.deciding["label"], expected)  # stratified by that
+    pd.testing.assert_series_equal(found.split_columns["label"], expected)  # stratified by that
     assert found.notes == []
 
 
@@ -138,7 +138,7 @@ def test_rows_that_a_hook_sorts_stay_tied_to_what_decides_the_split(
     found = protect_and_clean(read_raw(session), session)
     assert "email" not in found.table
     assert list(found.table["row"]) == list(shuffled(patients)["row"])
-    assert list(found.deciding["email"]) == list(patients["email"][found.table["row"]])
+    assert list(found.split_columns["email"]) == list(patients["email"][found.table["row"]])
     parts = split_table(found, session.settings.data)
     groups = {name: set(patients["email"][part["row"]]) for name, part in parts.items()}
     assert sum(map(len, groups.values())) == patients["email"].nunique()  # none is torn apart

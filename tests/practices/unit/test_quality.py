@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow_practices.data import DataError, quality, suite_draft
+from mlflow_practices.data.suites import SUITES
 from mlflow_practices.tracking.session import Session
 
 PLANTED = "zoe.quux@example.org"
@@ -395,7 +396,7 @@ def test_a_draft_of_a_wide_table_is_bounded_and_says_so() -> None:
 
 
 def test_a_draft_replaces_a_suite_in_one_step(session: Session) -> None:
-    folder = session.settings.path(quality.SUITES)
+    folder = session.settings.path(SUITES)
     (folder / "raw.yaml").unlink(missing_ok=True)
     (folder / "prepared.yaml").write_text("- edited\n")
     assert suite_draft.draft_suites(session) == [folder / "raw.yaml"]

@@ -6,9 +6,10 @@ import pandas as pd
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.data.cleaning import protect_and_clean
 from mlflow_practices.data.lineage import Transformation, track_data_lineage
-from mlflow_practices.data.quality import suite_path, validate_data_quality
+from mlflow_practices.data.quality import validate_data_quality
 from mlflow_practices.data.source import read_raw, read_table
 from mlflow_practices.data.splits import save_splits, split_table
+from mlflow_practices.data.suites import suite_path
 from mlflow_practices.data.versioning import Manifest, log_data_version
 from mlflow_practices.tracking.session import Session
 

@@ -27,12 +27,12 @@ class Cleaned:
 
     Attributes:
         table: without the columns of ``data.drop``, personal data taken out.
-        deciding: the same rows, with the target and the raw values of ``data.split.column``.
+        split_columns: the same rows, with the target and the raw values of ``data.split.column``.
         notes: what was left out or masked, in words.
     """
 
     table: pd.DataFrame = field(repr=False)
-    deciding: pd.DataFrame = field(repr=False)
+    split_columns: pd.DataFrame = field(repr=False)
     notes: list[str]
 
 
@@ -43,8 +43,8 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     Rows without a target and columns without any value are left out.
 
     Raises:
-        DataError: a column that the configuration names is missing, the hook did what it must not
-            (see `apply_clean`), or nothing is left to learn from (see `prepare`).
+        DataError: a column that the configuration names is missing, the hook did what it must not,
+            or nothing is left to learn from.
         PrivacyError: the key of pseudonyms is missing or too short.
     """
     settings, data = session.settings, session.settings.data
@@ -56,13 +56,13 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     gone = rows - len(cleaned)
     notes = [f"{gone:,} rows left out by {HOOK}"] if gone else []
     kept, left_out = prepare(cleaned, data, settings.problem_type)
-    deciding = kept[[data.target]].reset_index(drop=True)
+    split_columns = kept[[data.target]].reset_index(drop=True)
     column = data.split.column
     if column is not None and column != data.target:
         positions = kept.index.to_numpy() + rows
-        deciding[column] = raw.table[column].iloc[positions].array
+        split_columns[column] = raw.table[column].iloc[positions].array
     table = kept.drop(columns=data.drop, errors="ignore")
-    return Cleaned(table.reset_index(drop=True), deciding, [*notes, *left_out, *masked])
+    return Cleaned(table.reset_index(drop=True), split_columns, [*notes, *left_out, *masked])
 
 
 def require_columns(table: pd.DataFrame, settings: Data) -> None:
@@ -83,75 +83,54 @@ def apply_clean(
 ) -> pd.DataFrame:
     """Return what the hook ``clean`` makes of a table, its columns in their order.
 
-    It may leave out rows, sort them, and mend the target. Requests do not pass through it: what it
-    did to another column would be missing in serving.
-
-    Args:
-        clean: the hook.
-        table: the table, whose index no other table has.
-        target: the column that may change.
-
-    Raises:
-        DataError: it returned no table, or none of these rows; it added, renamed, took away,
-            retyped or changed a column, added rows, or made a new index.
+    It may leave out rows, sort them, and correct the target. Requests do not pass through it: what
+    it did to another column would be missing in serving. The table's index must be its own.
     """
     with located(HOOK):
         cleaned = clean(table.copy())
         require_frame(cleaned)
-        _check_columns(table, cleaned)
-        _check_rows(table, cleaned)
-        cleaned = cleaned[list(table.columns)]
-        before = table if cleaned.index.equals(table.index) else table.loc[cleaned.index]
-        _check_values(before, cleaned, target)
+        if mistake := _mistake(table, cleaned, target):
+            raise DataError(mistake)
         labels = column_types.convert(cleaned[target])
         if labels is None:
+            held = column_types.describe(cleaned[target])
             raise DataError(
-                f"the target {target!r} holds {column_types.describe(cleaned[target])}; "
-                "make it text, booleans or numbers"
+                f"the target {target!r} holds {held}; make it text, booleans or numbers"
             )
-        cleaned[target] = labels
-        return cleaned
+    return cleaned[list(table.columns)].assign(**{target: labels})
 
 
-def _check_columns(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
+def _mistake(table: pd.DataFrame, cleaned: pd.DataFrame, target: str) -> str:
+    """Return what a hook must not do to a table and did; empty if all is well."""
     if added := [str(name) for name in cleaned if name not in table]:
-        raise DataError(f"adds or renames {list_names(added)}; {REMEDY}")
+        return f"adds or renames {list_names(added)}; {REMEDY}"
     if missing := [str(name) for name in table if name not in cleaned]:
-        raise DataError(f"takes away {list_names(missing)}; name it in data.drop instead")
-    if twice := [str(name) for name in cleaned.columns[cleaned.columns.duplicated()]]:
-        raise DataError(f"has {list_names(twice)} twice; return each column once")
-
-
-def _check_rows(table: pd.DataFrame, cleaned: pd.DataFrame) -> None:
+        return f"takes away {list_names(missing)}; name it in data.drop instead"
+    if twice := list(cleaned.columns[cleaned.columns.duplicated()]):
+        return f"has {list_names(twice)} twice; return each column once"
     rows = cleaned.index
     numbered = pd.api.types.is_integer_dtype(rows) and rows.is_unique
     if not numbered or not rows.isin(table.index).all():
-        raise DataError(
+        return (
             "adds rows or makes a new index; keep the index of the rows that stay "
             "(no reset_index), it ties them to what decides the split"
         )
     if cleaned.empty:
-        raise DataError("leaves out every row")
-
-
-def _check_values(before: pd.DataFrame, cleaned: pd.DataFrame, target: str) -> None:
-    for name in before.columns.drop(target):
+        return "leaves out every row"
+    before = table if rows.equals(table.index) else table.loc[rows]
+    for name in table.columns.drop(target):
         old, new = before[name], cleaned[name]
         if old.dtype != new.dtype:
-            raise DataError(f"makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}")
+            return f"makes {name!r} {new.dtype}, it was {old.dtype}; {REMEDY}"
         if not old.equals(new):
-            raise DataError(f"changes the values of {name!r}; {REMEDY}")
+            return f"changes the values of {name!r}; {REMEDY}"
+    return ""
 
 
 def prepare(
     table: pd.DataFrame, settings: Data, problem_type: str
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the rows that can be learned from, their index kept, and notes on what was left out.
-
-    Raises:
-        DataError: the target is missing, has one class, or does not suit ``problem_type``; or no
-            column is left to learn from.
-    """
+    """Return the rows that can be learned from, their index kept, and notes on what was left out."""
     notes = []
     known = table[settings.target].notna()
     if not known.all():

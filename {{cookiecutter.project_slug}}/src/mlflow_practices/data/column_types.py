@@ -24,12 +24,7 @@ COMPATIBLE: tuple[tuple[type, ...], ...] = (
 
 
 def typed(table: pd.DataFrame, drop: Collection[str] = ()) -> pd.DataFrame:
-    """Return the table with its columns converted, except for those in ``drop``; see `convert`.
-
-    Raises:
-        DataError: the table has no rows, a column has no good name, cannot be converted, or holds
-            infinity.
-    """
+    """Return the table with its columns converted, those in ``drop`` excepted; see `convert`."""
     check_names(table.columns)
     if table.empty:
         raise DataError("has a header and no rows")

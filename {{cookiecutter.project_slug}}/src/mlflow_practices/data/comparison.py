@@ -13,9 +13,10 @@ from . import DataError
 
 NAMES = 5  # how many categories are named, and with how many characters
 LENGTH = 40
-VERSIONS = ("old", "new")
-KINDS = {**dict.fromkeys("iuf", "number"), **dict.fromkeys("Mm", "date")}  # others are categories
-MEASURES = {"number": ("min", "mean", "max"), "date": ("min", "max")}
+MEASURES = {
+    **dict.fromkeys("iuf", ("min", "mean", "max")),
+    **dict.fromkeys("Mm", ("min", "max")),
+}  # by a type's kind; the values of others are counted
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ class ColumnChange:
         for name, (before, after) in self.measures.items():
             if _shown(before) != _shown(after):
                 parts.append(f"{name} {_shown(before)} -> {_shown(after)}")
-        parts += _listed("gained", self.gained, self.gained_names)
-        parts += _listed("lost", self.lost, self.lost_names)
+        if self.gained:
+            parts.append(f"gained {_counted(self.gained, self.gained_names)}")
+        if self.lost:
+            parts.append(f"lost {_counted(self.lost, self.lost_names)}")
         return f"{self.column}: {'; '.join(parts) or 'other values'}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How two tables differ; ``changed_rows`` is None without a key that says which row is which.
+    """How two tables differ; ``changed_rows`` is None without a key that identifies a row.
 
     Rows are compared in the columns that both tables have; only columns that changed are listed.
     """
@@ -86,46 +89,44 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Com
     """Return how ``new`` differs from ``old``; missing values are equal.
 
     With ``key``, a column that identifies a row, rows and cells are matched by it. Without, equal
-    rows cancel out in whatever order they stand (64-bit hashes tell them apart), and those that
-    are left were added or removed.
+    rows cancel out in any order (64-bit hashes identify them); those left were added or removed.
 
     Raises:
         DataError: the key is not in both tables, or has missing or repeated values; or two
             columns have one name.
     """
-    for table, version in zip((old, new), VERSIONS, strict=True):
+    for version, table in (("old", old), ("new", new)):
         if not table.columns.is_unique:
             raise DataError(f"the {version} table repeats a column's name; rename one")
-        if key is not None and key not in table:
-            raise DataError(f"the {version} table has no column {key!r}; take another key")
-    both = [column for column in old if column in new]
-    matched = None if key is None else _match(old[key], new[key])
-    row_hashes = np.zeros(len(old) + len(new), dtype=np.uint64)
-    differs = np.zeros(0 if matched is None else len(matched[0]), dtype=bool)
-    changes = []
-    for column in both:
-        if column == key:
-            continue
-        codes, values = _codes(old[column], new[column])
-        cells = None
-        if matched is None:
-            row_hashes = row_hashes * np.uint64(31) + pd.util.hash_array(codes)
-        else:
-            unequal = codes[matched[0]] != codes[len(old) + matched[1]]
-            differs |= unequal
-            cells = int(unequal.sum())
-        changes.append(_change(old[column], new[column], codes, values, cells))
-    if matched is None:
-        before, after = _counts(pd.factorize(row_hashes)[0], len(old))
-        common = int(np.minimum(before, after).sum())
+        if key is not None:
+            _check_key(table, key, version)
+    both = [name for name in old if name in new]
+    # Equal values have one code, -1 is a missing one; the rows of the new table come after the old.
+    factorized = {name: _factorize(old[name], new[name]) for name in both}
+    codes = pd.DataFrame({name: found for name, (found, _) in factorized.items()})
+    before, after = codes.iloc[: len(old)], codes.iloc[len(old) :]
+    cells, changed_rows = pd.Series(dtype=int), None
+    if key is None:
+        hashes = pd.util.hash_pandas_object(codes, index=False)
+        hashes_before, hashes_after = hashes.iloc[: len(old)], hashes.iloc[len(old) :]
+        pairs = hashes_before.value_counts().align(hashes_after.value_counts(), join="inner")
+        common = int(np.minimum(*pairs).sum())
     else:
-        common = len(matched[0])
+        place = pd.Index(after[key]).get_indexer(before[key])
+        unequal = before[place >= 0].ne(after.iloc[place[place >= 0]].to_numpy())
+        cells, changed_rows = unequal.sum(), int(unequal.any(axis=1).sum())
+        common = len(unequal)
+    changes = [
+        _change(old[name], new[name], before[name], after[name], values, cells.get(name))
+        for name, (_, values) in factorized.items()
+        if name != key
+    ]
     return Comparison(
         rows=(len(old), len(new)),
         key=key,
         added_rows=len(new) - common,
         removed_rows=len(old) - common,
-        changed_rows=None if matched is None else int(differs.sum()),
+        changed_rows=changed_rows,
         added_columns={str(name): str(new[name].dtype) for name in new if name not in old},
         removed_columns={str(name): str(old[name].dtype) for name in old if name not in new},
         retyped_columns={
@@ -137,8 +138,19 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Com
     )
 
 
-def _codes(old: pd.Series, new: pd.Series) -> tuple[Any, pd.Index]:
-    """Return one integer a value, -1 if missing, the new table's after the old; and the values.
+def _check_key(table: pd.DataFrame, key: str, version: str) -> None:
+    if key not in table:
+        raise DataError(f"the {version} table has no column {key!r}; take another key")
+    missing = table[key].isna().any()
+    if missing or table[key].duplicated().any():
+        raise DataError(
+            f"column {key!r} of the {version} table has {'missing' if missing else 'repeated'} "
+            "values; a key must identify each row: take another column"
+        )
+
+
+def _factorize(old: pd.Series, new: pd.Series) -> tuple[Any, pd.Index]:
+    """Return the code of each value, and the values.
 
     Columns of two types meet in one that holds both: 1 equals 1.0, and "1" if one is text.
     """
@@ -149,52 +161,35 @@ def _codes(old: pd.Series, new: pd.Series) -> tuple[Any, pd.Index]:
     return codes, pd.Index(values)
 
 
-def _counts(codes: Any, split: int) -> tuple[Any, Any]:
-    """Return how often each code occurs before and after ``split``, the missing values first."""
-    size = codes.max(initial=-1) + 2
-    before, after = codes[:split], codes[split:]
-    return np.bincount(before + 1, minlength=size), np.bincount(after + 1, minlength=size)
-
-
-def _match(old: pd.Series, new: pd.Series) -> tuple[Any, Any]:
-    """Return the positions in both tables of each row whose key is in both."""
-    codes, values = _codes(old, new)
-    for counts, version in zip(_counts(codes, len(old)), VERSIONS, strict=True):
-        if counts[0] or counts.max(initial=0) > 1:
-            problem = "missing" if counts[0] else "repeated"
-            raise DataError(
-                f"column {old.name!r} of the {version} table has {problem} values; "
-                "a key must identify each row: take another column"
-            )
-    position_in_new = np.full(len(values), -1)
-    position_in_new[codes[len(old) :]] = np.arange(len(new))
-    found = position_in_new[codes[: len(old)]]
-    return np.flatnonzero(found >= 0), found[found >= 0]
-
-
 def _change(
-    old: pd.Series, new: pd.Series, codes: Any, values: pd.Index, cells: int | None
+    old: pd.Series,
+    new: pd.Series,
+    before: pd.Series,
+    after: pd.Series,
+    values: pd.Index,
+    cells: int | None,
 ) -> ColumnChange | None:
-    """Return what to say of a column; None if it is the same, or has more or fewer of the same."""
-    before, after = _counts(codes, len(old))
-    if not cells and np.array_equal(before, after):
-        return None
+    """Return how a column changed; None if it is the same, or has more or fewer of the same."""
     hidden = privacy.is_sensitive(str(old.name))
-    measures = {"missing": (int(before[0]), int(after[0]))}
+    measures = {"missing": (int((before < 0).sum()), int((after < 0).sum()))}
+    was, has = before[before >= 0].unique(), after[after >= 0].unique()
     gained = lost = values[:0]
-    if _kind(old) != _kind(new) or _kind(old) == "category":
-        was, has = before[1:] > 0, after[1:] > 0
-        measures["distinct"] = (int(was.sum()), int(has.sum()))
-        gained, lost = values[has & ~was], values[was & ~has]
+    names = MEASURES.get(old.dtype.kind)
+    if names is None or names != MEASURES.get(new.dtype.kind):
+        measures["distinct"] = (len(was), len(has))
+        gained, lost = values[np.setdiff1d(has, was)], values[np.setdiff1d(was, has)]
     elif not hidden:
-        for name in MEASURES[_kind(old)]:
+        for name in names:
             measures[name] = (_plain(getattr(old, name)()), _plain(getattr(new, name)()))
     moved = any(pair[0] != pair[1] for pair in measures.values()) or len(gained) or len(lost)
-    if not (cells or moved or len(old) == len(new)):
+    changed = cells or moved
+    if not changed and len(old) == len(new):
+        changed = not np.array_equal(np.sort(before), np.sort(after))
+    if not changed:
         return None
     return ColumnChange(
         str(old.name),
-        cells,
+        None if cells is None else int(cells),
         measures,
         len(gained),
         len(lost),
@@ -203,20 +198,16 @@ def _change(
     )
 
 
-def _kind(column: pd.Series) -> str:
-    return KINDS.get(column.dtype.kind, "category")
-
-
 def _name(value: Any) -> str:
     text = " ".join(privacy.redact_text(str(value)).split())
     return text if len(text) <= LENGTH else f"{text[:LENGTH]}..."
 
 
-def _listed(verb: str, count: int, names: list[str]) -> list[str]:
-    if not count:
-        return []
+def _counted(count: int, names: list[str]) -> str:
+    if not names:
+        return f"{count:,}"
     more = [f"{count - len(names):,} more"] if count > len(names) else []
-    return [f"{verb} {count:,} ({', '.join(names + more)})" if names else f"{verb} {count:,}"]
+    return f"{count:,} ({', '.join(names + more)})"
 
 
 def _plain(value: Any) -> Any:

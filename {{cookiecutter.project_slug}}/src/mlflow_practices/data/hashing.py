@@ -29,18 +29,14 @@ def content_hash(table: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
     The index does not count; the order of rows and of columns does. How pandas holds the values
     does not: text is text as ``str``, ``string`` or objects, ``Int64`` is ``int64``, and dates are
     alike in every unit. All missing values of a column are equal. Categories that no row has are
-    ignored, unless they are ordered. Objects other than text are hashed one by one, slowly. XXH3
-    finds accidents, in 34 characters (MLflow takes 36); SHA-256 also finds forgeries, and takes
-    longer.
-
-    A block is 131,072 rows; the last one may be shorter, and no rows at all are one empty block.
-    Only the block itself decides how it is hashed. So objects are text in a block where all that
-    is not missing is text (or nothing is left), whatever other blocks hold.
+    ignored, unless they are ordered. XXH3 finds accidents, in 34 characters (MLflow takes 36);
+    SHA-256 also finds forgeries, and takes longer.
 
     The table's digest is over its number of rows (int64) and the hexadecimal digests of its
-    blocks; a block's over its numbers of rows and columns (int64) and, of each column, the name
-    (as an object), the type, of categories also those that the block has (as objects, sorted), of
-    ordered ones all in their order, and, if there are rows, two parts. All is little-endian, each
+    blocks of 131,072 rows (at least one). A block's is over its numbers of rows and columns (int64)
+    and, of each column, the name (as an object), the type, of categories also those that the block
+    has (as objects, sorted), of ordered ones all in their order, and, if there are rows, two parts.
+    Objects are text where all that is not missing in the block is text. All is little-endian, each
     part after its number of bytes (int64).
 
     ====================  ======================================  =============================

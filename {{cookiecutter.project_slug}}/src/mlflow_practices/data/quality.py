@@ -15,23 +15,15 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from .. import privacy
-from ..errors import did_you_mean
 from ..tracking import recording
 from . import DataError, located
+from .suites import Entry, one_line, read_suite
 
-if TYPE_CHECKING:
-    from great_expectations.expectations.expectation import Expectation
-
-    from ..config.settings import Settings
-
-SUITES = Path("configs/expectations")
-SEVERITIES = {"error": "critical", "warning": "warning"}  # ours, and Great Expectations'
 EXAMPLES = 3  # of values, in a sentence
 SHOWN = 200  # characters of an argument or a finding, in a sentence; the JSON holds all
 # What is written of an expectation on a personal column: which it is, and counts.
@@ -52,26 +44,6 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class _Entry:
-    kind: str
-    arguments: dict[str, Any]
-    severity: str
-    expectation: Expectation
-
-    @property
-    def columns(self) -> list[str]:
-        if self.kind.startswith("expect_table_"):  # its column_list is what should exist
-            return []
-        single = [self.arguments.get(key) for key in ("column", "column_A", "column_B")]
-        return [name for name in single if name] + list(self.arguments.get("column_list", []))
-
-    def is_personal(self, personal: Collection[str]) -> bool:
-        condition = str(self.arguments.get("row_condition", ""))
-        named = [*self.columns, *(name for name in personal if name in condition)]
-        return any(name in personal or privacy.is_sensitive(name) for name in [*named, condition])
-
-
-@dataclass(frozen=True)
 class _Outcome:
     expectation: str
     arguments: dict[str, Any]
@@ -83,11 +55,6 @@ class _Outcome:
 
     def __str__(self) -> str:
         return f"{self.expected}; {self.found}"
-
-
-def suite_path(settings: Settings, name: str) -> Path:
-    """Return the file of the expectations of the ``raw`` or the ``prepared`` table."""
-    return settings.path(SUITES) / f"{name}.yaml"
 
 
 def validate_data_quality(
@@ -110,7 +77,7 @@ def validate_data_quality(
     """
     file = "/".join(suite.parts[-3:])  # the same wherever the project is
     with _quietly(), located(file):
-        outcomes = _check(table, _read(suite), personal)
+        outcomes = _check(table, read_suite(suite), personal)
     unmet = sorted((each for each in outcomes if not each.met), key=lambda each: each.severity)
     counts = Counter(each.severity for each in unmet)
     plural = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items()]
@@ -139,65 +106,7 @@ def validate_data_quality(
     return Quality(score, [str(each) for each in unmet])
 
 
-def _read(path: Path) -> list[_Entry]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError("no such file; draft one with `quality suggest`, then edit it") from None
-    except (OSError, yaml.YAMLError, ValueError) as error:  # the last for a date as 2024-13-45
-        raise DataError(f"cannot be read or is not valid YAML: {_one_line(error)}") from None
-    if not isinstance(values, list) or not values:
-        raise DataError(
-            "must be a list of expectations, at least one; `quality suggest` drafts one"
-        )
-    entries = []
-    for number, value in enumerate(values, 1):
-        with located(f"entry {number}"):
-            entries.append(_entry(value))
-    return entries
-
-
-def _entry(value: object) -> _Entry:
-    from great_expectations.expectations import registry
-
-    fields = dict(value) if isinstance(value, dict) else {}
-    severity = fields.pop("severity", "error")
-    if len(fields) != 1:
-        raise DataError(
-            "must be one expectation and its arguments, and perhaps a severity, such as "
-            "`expect_column_values_to_be_unique: {column: id}`"
-        )
-    [(kind, arguments)] = fields.items()
-    known = registry.list_registered_expectation_implementations()
-    if kind not in known:
-        raise DataError(f"there is no expectation {kind!r}{did_you_mean(str(kind), known)}")
-    with located(kind):
-        if severity not in list(SEVERITIES):
-            raise DataError(f"severity must be error or warning, not {severity!r}")
-        arguments = {} if arguments is None else arguments
-        return _Entry(kind, arguments, severity, _expectation(kind, arguments, severity))
-
-
-def _expectation(kind: str, arguments: object, severity: str) -> Expectation:
-    from great_expectations.exceptions.exceptions import GreatExpectationsError
-    from great_expectations.expectations import registry
-    from great_expectations.expectations.expectation import BatchExpectation
-
-    implementation = registry.get_expectation_impl(kind)
-    allowed = sorted(set(implementation.__fields__) - set(BatchExpectation.__fields__))
-    takes = f"it takes {', '.join(allowed)}"
-    if not isinstance(arguments, dict):
-        raise DataError(f"its arguments must be a mapping; {takes}")
-    for key in map(str, arguments):
-        if key not in allowed:
-            raise DataError(f"no argument {key!r}{did_you_mean(key, allowed)}; {takes}")
-    try:
-        return implementation(**{**arguments, "severity": SEVERITIES[severity]})
-    except (ValueError, TypeError, GreatExpectationsError) as error:
-        raise DataError(f"{privacy.redact_text(_mistakes(error))}; {takes}") from None
-
-
-def _check(table: pd.DataFrame, entries: list[_Entry], personal: Collection[str]) -> list[_Outcome]:
+def _check(table: pd.DataFrame, entries: list[Entry], personal: Collection[str]) -> list[_Outcome]:
     # The engine by itself: a context would hash the whole table, twice, only to name it.
     from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
     from great_expectations.validator.validator import Validator
@@ -222,7 +131,7 @@ def _check(table: pd.DataFrame, entries: list[_Entry], personal: Collection[str]
 
 
 def _outcome(
-    entry: _Entry, validation: dict[str, Any] | None, hidden: bool, columns: Collection[str]
+    entry: Entry, validation: dict[str, Any] | None, hidden: bool, columns: Collection[str]
 ) -> _Outcome:
     def redacted(values: dict[str, Any], is_harmless: Callable[[str], bool]) -> dict[str, Any]:
         return {
@@ -245,7 +154,7 @@ def _outcome(
     return _Outcome(entry.kind, arguments, entry.severity, met, expected, found, result)
 
 
-def _expected(entry: _Entry, arguments: dict[str, Any]) -> str:
+def _expected(entry: Entry, arguments: dict[str, Any]) -> str:
     """Return an expectation in words, such as "column 'a': expected values to be unique"."""
     subject, _, what = entry.kind.removeprefix("expect_").replace("_", " ").partition(" ")
     if entry.columns:
@@ -319,24 +228,10 @@ def _with_times(value: Any) -> Any:
 def _error(info: dict[str, Any]) -> str:
     """Return why an expectation cannot be checked, if so; the engine has two forms for that."""
     infos = [info] if "raised_exception" in info else info.values()
-    raised = [_one_line(each["exception_message"]) for each in infos if each["raised_exception"]]
+    raised = [one_line(each["exception_message"]) for each in infos if each["raised_exception"]]
     return raised[0] if raised else ""
-
-
-def _mistakes(error: Exception) -> str:
-    """Return what pydantic found, the first of each argument; of others the message."""
-    if not hasattr(error, "errors"):
-        return _one_line(error)
-    found: dict[str, str] = {}
-    for mistake in error.errors():
-        found.setdefault(str(mistake["loc"][0]), mistake["msg"])
-    return "; ".join(f"{where}: {what}".removeprefix("__root__: ") for where, what in found.items())
 
 
 def _show(value: Any) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 HOOK = "data_preparation.read"
 FOLDER = Path("data/raw")  # where a table is kept that was read from elsewhere
 READ = "mlflow_practices.read"  # the attribute of a frame that says what `read_table` read
-NOT_PARQUET = (pa.ArrowException, OverflowError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -120,25 +119,18 @@ def _keep(table: pd.DataFrame, digest: str, settings: Settings) -> str:
     file = FOLDER / f"source-{digest.rpartition('-')[2][:16]}.parquet"
     path = settings.path(file)
     if not _holds(path, digest):
+        for name in table:
+            try:
+                pa.array(table[name])
+            except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+                raise DataError(  # the error's words may hold values of rows
+                    f"column {name!r} cannot be kept as Parquet ({type(error).__name__}); "
+                    "make it text, numbers or dates"
+                ) from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with machine.replacing(path) as partial:
-                table.to_parquet(partial, index=False)
-        except NOT_PARQUET as error:  # its words may hold values of rows
-            names = ", ".join(repr(name) for name in table if not _fits_parquet(table[name]))
-            raise DataError(
-                f"the table cannot be kept as Parquet ({type(error).__name__} in "
-                f"{names or 'the table'}); make each column text, numbers or dates"
-            ) from None
+        with machine.replacing(path) as partial:
+            table.to_parquet(partial, index=False)
     return file.as_posix()
-
-
-def _fits_parquet(values: pd.Series) -> bool:
-    try:
-        pa.array(values)
-    except NOT_PARQUET:
-        return False
-    return True
 
 
 def _holds(path: Path, digest: str) -> bool:

@@ -52,45 +52,45 @@ def split_table(cleaned: Cleaned, settings: Data) -> dict[str, pd.DataFrame]:
     Raises:
         DataError: a part would be empty, or a class or group is too small to be shared out.
     """
-    deciding, how = cleaned.deciding, settings.split
-    if how.column is not None and deciding[how.column].isna().any():
+    split_columns, how = cleaned.split_columns, settings.split
+    if how.column is not None and split_columns[how.column].isna().any():
         raise DataError(
             f"data.split.column: {how.column!r} has missing values; "
             "fill them or leave those rows out"
         )
     try:
-        parts = dict(zip(SPLITS, _positions(deciding, settings), strict=True))
+        parts = dict(zip(SPLITS, _positions(split_columns, settings), strict=True))
     except ValueError as error:
         raise DataError(
             f"data.split: the rows cannot be shared out by {how.method!r}: {error}"
         ) from None
     if empty := [name for name, rows in parts.items() if len(rows) == 0]:
         raise DataError(
-            f"data.split: {len(deciding)} rows are too few: {', '.join(empty)} would be empty"
+            f"data.split: {len(split_columns)} rows are too few: {', '.join(empty)} would be empty"
         )
     return {name: cleaned.table.iloc[rows].reset_index(drop=True) for name, rows in parts.items()}
 
 
-def _positions(deciding: pd.DataFrame, settings: Data) -> list[np.ndarray]:
-    count, how = len(deciding), settings.split
+def _positions(split_columns: pd.DataFrame, settings: Data) -> list[np.ndarray]:
+    count, how = len(split_columns), settings.split
     if how.method == "time":
-        order = np.argsort(deciding[how.column].to_numpy(), kind="stable")
+        order = np.argsort(split_columns[how.column].to_numpy(), kind="stable")
         first = round(count * (1 - how.validation - how.test))
         return np.split(order, [first, first + round(count * how.validation)])
-    rest, test = _divide(np.arange(count), deciding, settings, how.test)
-    train, validation = _divide(rest, deciding, settings, how.validation / (1 - how.test))
+    rest, test = _divide(np.arange(count), split_columns, settings, how.test)
+    train, validation = _divide(rest, split_columns, settings, how.validation / (1 - how.test))
     return [np.sort(rows) for rows in (train, validation, test)]
 
 
 def _divide(
-    rows: np.ndarray, deciding: pd.DataFrame, settings: Data, share: float
+    rows: np.ndarray, split_columns: pd.DataFrame, settings: Data, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
     how = settings.split
     if how.method == "grouped":
         splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=how.seed)
-        first, second = next(splitter.split(rows, groups=deciding[how.column].iloc[rows]))
+        first, second = next(splitter.split(rows, groups=split_columns[how.column].iloc[rows]))
         return rows[first], rows[second]
-    labels = deciding[settings.target].iloc[rows] if how.method == "stratified" else None
+    labels = split_columns[settings.target].iloc[rows] if how.method == "stratified" else None
     first, second = train_test_split(rows, test_size=share, random_state=how.seed, stratify=labels)
     return first, second
 

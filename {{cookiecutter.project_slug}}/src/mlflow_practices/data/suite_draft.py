@@ -15,16 +15,16 @@ from pandas.api import types
 from .. import machine, privacy
 from . import DataError
 from .cleaning import protect_and_clean
-from .quality import SUITES, suite_path
 from .source import read_raw
+from .suites import SUITES, suite_path
 
 if TYPE_CHECKING:
     from ..tracking.session import Session
 
-WIDE = 200  # columns; an expectation takes milliseconds each time, so others get none
-CATEGORIES = 20  # a draft takes text with at most so many values for a fixed vocabulary,
-SEEN_OFTEN = 5  # of which values rarer than this suggest that it is not complete;
-MANY = 20  # and in fewer rows than this, it may be chance that all values differ
+MAX_COLUMNS = 200  # an expectation costs milliseconds in every run, so other columns get none
+MAX_CATEGORIES = 20  # text with more different values is no list of categories
+COMMON = 5  # rows; a category in fewer rows suggests that the list is not complete
+MIN_UNIQUE = 20  # rows; in fewer, all values may differ by chance
 HEADER = """\
 # Drafted from {rows} rows: what is true of them, with some room. It is yours to edit.
 # Each entry is an expectation and its arguments, see https://greatexpectations.io/expectations;
@@ -61,39 +61,43 @@ def draft_suites(session: Session, force: bool = False) -> list[Path]:
 def draft(table: pd.DataFrame, personal: Collection[str] = ()) -> str:
     """Return a suite that ``table`` meets, as YAML for a person to edit.
 
-    Errors are less than half the rows, other columns, missing values where there were none, a
-    value twice where all differed, and one outside a vocabulary of which each was seen often.
-    Ranges, widened by a tenth, and vocabularies with rare values only warn. Of columns that are
-    ``personal`` or sensitive by their name, missing values alone are drafted; and no vocabulary
-    where a value looks like personal data. Of a wide table the first 200 columns are looked at.
+    Ranges, widened by a tenth, and lists of categories with rare ones only warn. Of columns that are
+    ``personal`` or sensitive by their name, missing values alone are drafted; and no list
+    of categories where one looks like personal data.
     """
-    drafts = [
+    text = HEADER.format(rows=len(table))
+    if table.shape[1] > MAX_COLUMNS:
+        text += f"# Entries for the first {MAX_COLUMNS} of {table.shape[1]} columns: add what matters.\n"
+    half = (len(table) + 1) // 2
+    text += _as_yaml(
         [
-            _draft("expect_table_row_count_to_be_between", min_value=(len(table) + 1) // 2),
-            _draft("expect_table_columns_to_match_set", column_set=list(table.columns)),
+            _entry("expect_table_row_count_to_be_between", min_value=half),
+            _entry("expect_table_columns_to_match_set", column_set=list(table.columns)),
         ]
-    ]
-    for name, values in table.iloc[:, :WIDE].items():
-        drafts.append(list(_draft_nulls(name, values)))
+    )
+    for name, values in table.iloc[:, :MAX_COLUMNS].items():
+        entries = list(_draft_nulls(name, values))
         if name not in personal and not privacy.is_sensitive(name):
-            drafts[-1].extend(_draft_values(name, values))
-    texts = [
-        yaml.dump(each, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-        for each in drafts
-        if each
-    ]
-    header = HEADER.format(rows=len(table))
-    if table.shape[1] > WIDE:
-        header += f"# Entries for the first {WIDE} of {table.shape[1]} columns: add what matters.\n"
-    return "\n".join([header, *texts])
+            entries.extend(_draft_values(name, values))
+        text += _as_yaml(entries)
+    return text
+
+
+def _as_yaml(entries: list[dict[str, Any]]) -> str:
+    if not entries:
+        return ""
+    dumped: str = yaml.safe_dump(
+        entries, default_flow_style=None, sort_keys=False, allow_unicode=True, width=100
+    )
+    return f"\n{dumped}"
 
 
 def _draft_nulls(name: str, values: pd.Series) -> Iterator[dict[str, Any]]:
     present = values.notna().sum()
     if present == len(values):
-        yield _draft("expect_column_values_to_not_be_null", column=name)
+        yield _entry("expect_column_values_to_not_be_null", column=name)
     elif mostly := math.floor(95 * present / len(values)) / 100:
-        yield _draft("expect_column_values_to_not_be_null", "warning", column=name, mostly=mostly)
+        yield _entry("expect_column_values_to_not_be_null", "warning", column=name, mostly=mostly)
 
 
 def _draft_values(name: str, values: pd.Series) -> Iterator[dict[str, Any]]:
@@ -103,22 +107,22 @@ def _draft_values(name: str, values: pd.Series) -> Iterator[dict[str, Any]]:
     text = types.infer_dtype(present) in ("string", "boolean")
     if present.empty or not (text or present.dtype.kind in "iufM"):
         return
-    if (text or present.dtype.kind in "iu") and len(values) > MANY and values.is_unique:
-        yield _draft("expect_column_values_to_be_unique", column=name)
+    if (text or present.dtype.kind in "iu") and len(values) > MIN_UNIQUE and values.is_unique:
+        yield _entry("expect_column_values_to_be_unique", column=name)
     elif text:
         counts = present.value_counts()
         words = sorted(counts.index.tolist())
-        fixed = len(words) <= CATEGORIES and len(words) * SEEN_OFTEN <= len(present)
+        fixed = len(words) <= MAX_CATEGORIES and len(words) * COMMON <= len(present)
         if fixed and privacy.redact(words) == words:
-            severity = "error" if counts.min() >= SEEN_OFTEN else "warning"
+            severity = "error" if counts.min() >= COMMON else "warning"
             limits = {"column": name, "value_set": words}
-            yield _draft("expect_column_values_to_be_in_set", severity, **limits)
+            yield _entry("expect_column_values_to_be_in_set", severity, **limits)
     else:
         # At the end of numbers, or of time, there is no room.
         with contextlib.suppress(OverflowError, ValueError, NotImplementedError):
             low, high = _widened(present.min(), present.max())
             limits = {"column": name, "min_value": low, "max_value": high}
-            yield _draft("expect_column_values_to_be_between", "warning", **limits)
+            yield _entry("expect_column_values_to_be_between", "warning", **limits)
 
 
 def _widened(low: Any, high: Any) -> list[Any]:
@@ -137,20 +141,6 @@ def _widened(low: Any, high: Any) -> list[Any]:
     return [int(end) if float(end).is_integer() and abs(end) < 1e15 else end for end in ends]
 
 
-def _draft(kind: str, severity: str = "error", **arguments: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = {kind: _OneLine(arguments)}
+def _entry(kind: str, severity: str = "error", **arguments: Any) -> dict[str, Any]:
+    entry: dict[str, Any] = {kind: arguments}
     return entry if severity == "error" else {**entry, "severity": severity}
-
-
-class _OneLine(dict[str, Any]):
-    """A mapping that is written as {key: value}."""
-
-
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-_Dumper.add_representer(
-    _OneLine,
-    lambda dumper, value: dumper.represent_mapping("tag:yaml.org,2002:map", value, flow_style=True),
-)
