@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Run
 from mlflow_practices import tracking
-from mlflow_practices.data import DataError, versioning
+from mlflow_practices.data import DataError, splits, versioning
 from mlflow_practices.registry import versions
 from mlflow_practices.tracking import experiments, identity
 from mlflow_practices.tracking.session import Session
@@ -30,6 +30,25 @@ def runs(session: Session, phase: str) -> list[Run]:
 
 def measured(evaluated: Evaluated) -> dict[str, float]:
     return {name: found.value for name, found in evaluated.verdict.metrics.items()}
+
+
+def test_each_split_is_hashed_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    for name in ("content_hash", "file_hash"):
+
+        def count(value: Any, name: str = name, function: Any = getattr(versioning, name)) -> str:
+            hashed.append(name)
+            return str(function(value))
+
+        monkeypatch.setattr(versioning, name, count)
+    manifest = data_preparation.run(session).manifest
+    assert hashed.count("content_hash") == 3
+    assert hashed.count("file_hash") == 1 + 3  # the raw file, and the bytes of each split
+    hashed.clear()
+    with session.stage("model-training"):
+        train = splits.read_and_log_split(manifest, "train", session.settings)
+    assert train.dataset.digest == manifest.splits["train"].hash
+    assert hashed == []  # its bytes were, and are the manifest's
 
 
 @pytest.mark.parametrize("overrides", [[], REGRESSION], ids=["classification", "regression"])
