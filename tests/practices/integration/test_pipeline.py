@@ -34,13 +34,18 @@ def measured(evaluated: Evaluated) -> dict[str, float]:
 
 def test_each_split_is_hashed_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    for name in ("content_hash", "file_hash"):
 
-        def count(value: Any, name: str = name, function: Any = getattr(versioning, name)) -> str:
+    def counted(name: str) -> Any:
+        function = getattr(versioning, name)
+
+        def hash_it(value: Any) -> str:
             hashed.append(name)
             return str(function(value))
 
-        monkeypatch.setattr(versioning, name, count)
+        return hash_it
+
+    for name in ("content_hash", "file_hash"):
+        monkeypatch.setattr(versioning, name, counted(name))
     manifest = data_preparation.run(session).manifest
     assert hashed.count("content_hash") == 3
     assert hashed.count("file_hash") == 1 + 3  # the raw file, and the bytes of each split
