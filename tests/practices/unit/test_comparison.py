@@ -1,6 +1,7 @@
 """Two versions of a table: what changed is counted, and nothing personal is shown."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -117,7 +118,7 @@ def test_no_personal_value_is_shown(people: pd.DataFrame) -> None:
         label=["write to me@example.org"] + ["x" * 100] * 239,
     )
     found = comparison.compare(people, new, "id")
-    shown = json.dumps(found.as_dict()) + "\n".join(found.lines())
+    shown = json.dumps(asdict(found)) + "\n".join(found.lines())
     for secret in ("person", "PERSON", "5550", "5551", "me@example.org", "x" * 50):
         assert secret not in shown
     cells = {change.column: change.cells for change in found.changed_columns}
@@ -128,7 +129,7 @@ def test_no_personal_value_is_shown(people: pd.DataFrame) -> None:
 def test_it_is_valid_json_with_nothing_left_out() -> None:
     old = pd.DataFrame({"a": [np.nan, np.nan], "when": pd.to_datetime(["2024-01-01"] * 2)})
     new = pd.DataFrame({"a": [1.0, 2.0], "when": pd.to_datetime([None, None])})
-    found = json.loads(json.dumps(comparison.compare(old, new).as_dict(), allow_nan=False))
+    found = json.loads(json.dumps(asdict(comparison.compare(old, new)), allow_nan=False))
     numbers, dates = found["changed_columns"]
     assert numbers["measures"]["max"] == [None, 2.0]
     assert dates["measures"]["min"] == ["2024-01-01 00:00:00", None]

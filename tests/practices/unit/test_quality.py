@@ -113,7 +113,7 @@ def test_errors_stop_with_every_failure_in_words(
     assert "column 'colour': expected values to be between (min_value 3); cannot be" in lines[7]
     assert lines[8].startswith("  warning: column 'colour': expected values to be in set")
     assert lines[8].endswith('rows fail, such as "blue"')
-    assert lines[9].startswith(f"  mend the data, or edit {suite} if the change is meant")
+    assert lines[9].startswith(f"  correct the data, or edit {suite} if the change is meant")
     data = mlflow.get_run(run).data
     assert data.metrics["raw_quality_score"] == pytest.approx(0.1)
     assert data.tags["raw_quality"] == "8 errors, 1 warning"

@@ -167,7 +167,7 @@ def test_the_seed_decides_the_split(table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("rows", "split", "words"),
     [
-        (3, {"method": "stratified"}, "cannot be shared out by 'stratified'"),
+        (3, {"method": "stratified"}, "cannot be split by 'stratified'"),
         (2, {"method": "time", "column": "a"}, "would be empty"),
         (9, {"method": "grouped", "column": "gap"}, "'gap' has missing values"),
     ],

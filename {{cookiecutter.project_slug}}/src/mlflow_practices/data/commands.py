@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,7 @@ def diff(
     before, after = (versioning.read_all(manifest, folder) for manifest in manifests)
     found = comparison.compare(before, after, key or session.settings.data.key)
     if json:
-        print_json(found.as_dict())
+        print_json(asdict(found))
         return
     print_text(session, f"versions: {manifests[0].version} -> {manifests[1].version}")
     for line in found.lines():

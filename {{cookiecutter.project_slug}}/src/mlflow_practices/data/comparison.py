@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,10 +79,6 @@ class Comparison:
             f"rows: {self.rows[0]:,} -> {self.rows[1]:,} ({rows})",
             *map(str, self.changed_columns),
         ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the same for JSON."""
-        return asdict(self)
 
 
 def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Comparison:

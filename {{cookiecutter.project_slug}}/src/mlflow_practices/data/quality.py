@@ -99,8 +99,8 @@ def validate_data_quality(
         lines = [
             f"{place or name} does not meet {file}: {verdict} in {len(outcomes)} expectations",
             *(f"  {each.severity}: {each}" for each in unmet),
-            f"  mend the data, or edit {file} if the change is meant",
-            "  for data of another kind `quality suggest --force` drafts both suites anew",
+            f"  correct the data, or edit {file} if the change is meant",
+            "  for data of another kind `quality suggest --force` drafts both suites again",
         ]
         raise DataError("\n".join(lines))
     return Quality(score, [str(each) for each in unmet])

@@ -70,10 +70,9 @@ def read_raw(session: Session) -> RawTable:
     table = session.project.read(settings)
     with located(HOOK):
         require_frame(table)
-    was_read = table.attrs.get(READ)
-    table = table.copy(deep=False)
-    table.attrs = {}
-    with located(HOOK):
+        was_read = table.attrs.get(READ)
+        table = table.copy(deep=False)
+        table.attrs = {}
         digest = content_hash(table) if was_read else ""
         if was_read and digest == was_read["hash"]:
             file = was_read["file"]

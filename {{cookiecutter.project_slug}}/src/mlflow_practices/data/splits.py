@@ -50,7 +50,7 @@ def split_table(cleaned: Cleaned, settings: Data) -> dict[str, pd.DataFrame]:
     ``data.split.column`` in one part; a time split takes the latest rows for test.
 
     Raises:
-        DataError: a part would be empty, or a class or group is too small to be shared out.
+        DataError: a part would be empty, or a class or group is too small to be split.
     """
     split_columns, how = cleaned.split_columns, settings.split
     if how.column is not None and split_columns[how.column].isna().any():
@@ -62,7 +62,7 @@ def split_table(cleaned: Cleaned, settings: Data) -> dict[str, pd.DataFrame]:
         parts = dict(zip(SPLITS, _positions(split_columns, settings), strict=True))
     except ValueError as error:
         raise DataError(
-            f"data.split: the rows cannot be shared out by {how.method!r}: {error}"
+            f"data.split: the rows cannot be split by {how.method!r}: {error}"
         ) from None
     if empty := [name for name, rows in parts.items() if len(rows) == 0]:
         raise DataError(

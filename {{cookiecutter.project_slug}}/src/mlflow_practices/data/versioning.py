@@ -147,11 +147,7 @@ def write(
 
 
 def load_manifest(folder: Path, version: str = "") -> Manifest:
-    """Return the manifest of the data prepared last, or of an earlier version.
-
-    Raises:
-        DataError: there is none, it cannot be read, or somebody edited it.
-    """
+    """Return the manifest of the data prepared last, or of an earlier version; verified."""
     path = folder / version / MANIFEST
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
@@ -189,11 +185,7 @@ def verify(manifest: Manifest, folder: Path, raw: Path) -> list[Check]:
 
 
 def read_split(manifest: Manifest, name: str, folder: Path) -> pd.DataFrame:
-    """Return one prepared table, from bytes that were found to be the manifest's.
-
-    Raises:
-        DataError: the file is missing, damaged or changed.
-    """
+    """Return one prepared table; raises `DataError` unless its bytes are those of the manifest."""
     split = manifest.splits[name]
     path = folder / split.file
     try:
