@@ -73,7 +73,9 @@ def _download(session: Session, version: Version, place: Path) -> None:
     with TemporaryDirectory(dir=place.parent, prefix=".download-") as temporary:
         copy = Path(temporary, "copy")
         files = model_files.download(version, str(copy / MODEL))
-        digest = model_files.require_promoted(session.client, version, files)
+        digest = model_files.require_promoted(
+            session.client, version, files, or_never_promoted=True
+        )
         record = {**asdict(version), "digest": digest}
         (copy / RECORD).write_text(json.dumps(record), encoding="utf-8")
         if place.exists():  # a damaged one

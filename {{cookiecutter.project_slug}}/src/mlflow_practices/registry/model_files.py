@@ -45,9 +45,18 @@ def digest(files: Path) -> str:
     return total.hexdigest()
 
 
-def require_promoted(client: MlflowClient, version: Version, files: Path) -> str:
-    """Return the digest of a version's files, which must be that of its promotion, if it has one."""
+def require_promoted(
+    client: MlflowClient, version: Version, files: Path, *, or_never_promoted: bool = False
+) -> str:
+    """Return the digest of a version's files, which must be the one that its promotion recorded.
+
+    With ``or_never_promoted`` a version without a recorded digest passes, too.
+
+    Raises:
+        ModelFilesError: they are others.
+    """
     found = digest(files)
-    if versions.get_tags(client, version).get(MODEL_DIGEST, found) != found:
-        raise ModelFilesError(f"{version}: its files are not those that were promoted")
-    return found
+    promoted = versions.get_tags(client, version).get(MODEL_DIGEST)
+    if promoted == found or (promoted is None and or_never_promoted):
+        return found
+    raise ModelFilesError(f"{version}: its files are not those that were promoted")
