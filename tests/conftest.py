@@ -1,4 +1,4 @@
-"""Fixtures that the template's tests share; whatever they render stands in temporary folders."""
+"""Fixtures of all tests of the template, which render it into temporary folders."""
 
 import json
 import os
@@ -40,7 +40,7 @@ SET_BY_IMPORTS = ("MLFLOW_", "GX_ANALYTICS_ENABLED", "ORT_DISABLE_TELEMETRY")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let no test of a rendered project inherit what tests of the practices left in the process."""
+    """Remove what tests of the practices left in the process before a test of a rendered project."""
     if "practices" not in item.path.parts:
         for name in list(os.environ):
             if name.startswith(SET_BY_IMPORTS):
@@ -77,19 +77,19 @@ def template() -> Path:
 
 @pytest.fixture(scope="session")
 def pre_hook() -> ModuleType:
-    """Return hooks/pre_gen_project.py as a module, its answers not rendered."""
+    """Return hooks/pre_gen_project.py as a module, with its answers unrendered."""
     return load(TEMPLATE / "hooks" / "pre_gen_project.py")
 
 
 @pytest.fixture(scope="session")
 def post_hook() -> ModuleType:
-    """Return hooks/post_gen_project.py as a module, its answers not rendered."""
+    """Return hooks/post_gen_project.py as a module, with its answers unrendered."""
     return load(TEMPLATE / "hooks" / "post_gen_project.py")
 
 
 @pytest.fixture
 def answers() -> dict[str, Any]:
-    """Return the default answers, complete with the derived ones, as a hook gets them."""
+    """Return the default answers with the derived ones, as a hook gets them."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     return dict(prompt_for_config(context, no_input=True))
 
@@ -115,7 +115,7 @@ def uv() -> Path:
 
 @pytest.fixture(scope="session")
 def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an interpreter that has the standard library alone, and no uv beside it."""
+    """Return an interpreter that only has the standard library, and no uv beside it."""
     return _environment(tmp_path_factory.mktemp("bare_python"))
 
 

@@ -1,4 +1,4 @@
-"""Where the template is, and how tests render it; whatever they render stands in temporary folders."""
+"""The folder of the template, and functions that render it into temporary folders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RunProject = Callable[..., subprocess.CompletedProcess[str]]
 
 @dataclass(frozen=True)
 class Baked:
-    """What came of a rendering: the project, or what was raised; and the folder that it went to."""
+    """The result of a rendering: the project or the error, and the folder that it was rendered into."""
 
     project: Path | None
     exception: Exception | None
@@ -62,7 +62,7 @@ def render_into(folder: Path, *, hooks: bool = False, **answers: Any) -> Path:
 
 
 def load(path: Path) -> ModuleType:
-    """Return a file as a module, without a trace of bytecode beside it."""
+    """Return a file as a module, without writing bytecode beside it."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

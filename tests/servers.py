@@ -31,7 +31,7 @@ ADMIN = "admin"
 
 
 class Server:
-    """One ``mlflow server`` on 127.0.0.1, which can be killed and started again."""
+    """An ``mlflow server`` on 127.0.0.1, which can be killed and started again."""
 
     def __init__(self, folder: Path, backend: str, accounts: bool, port: int) -> None:
         """Prepare it; ``start`` runs it. Its log is server.log in ``folder``."""
@@ -65,7 +65,7 @@ class Server:
             }
 
     def start(self) -> None:
-        """Start it on its port and store, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -82,7 +82,7 @@ class Server:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End every process of it at once, as a power cut would; nothing if it is not running."""
+        """Kill all of its processes at once, like a power cut; do nothing if it is not running."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -96,7 +96,7 @@ class Server:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let it take connections, and answer none."""
+        """Let it accept connections without answering."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGSTOP)
         try:
@@ -105,13 +105,13 @@ class Server:
             os.killpg(self._process.pid, signal.SIGCONT)
 
     def add_account(self, name: str) -> None:
-        """Create an account with a made-up password."""
+        """Create an account with a random password."""
         self._passwords[name] = secrets.token_urlsafe(16)
         with self.administration() as client:
             client.create_user(name, self._passwords[name])
 
     def login(self, name: str) -> dict[str, str]:
-        """Return the variables that make a process, or this one, work under an account."""
+        """Return the environment variables that select an account."""
         return {
             "MLFLOW_TRACKING_URI": self.address,
             "MLFLOW_TRACKING_USERNAME": name,
@@ -142,7 +142,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Served:
+class TrainedProject:
     """A project in ``folder`` whose store is a server; its model has a version."""
 
     folder: Path
@@ -159,7 +159,7 @@ class Served:
         patch.setenv(projects.ROOT, str(self.folder))
 
 
-class Serving:
+class ServingProcess:
     """The project's own ``serve`` in ``folder``, as a process that can be ended and killed."""
 
     def __init__(self, folder: Path, log: Path, *arguments: str, **variables: str) -> None:
@@ -188,7 +188,7 @@ class Serving:
         self.end()
 
     def wait(self, ready: Callable[[dict[str, Any]], bool] = lambda health: True) -> dict[str, Any]:
-        """Wait until it is healthy and ``ready`` says so of its health, which is returned."""
+        """Wait until it is healthy and ``ready`` accepts its health, which is returned."""
         deadline = time.monotonic() + START
         while time.monotonic() < deadline and self.process.poll() is None:
             if found := re.search(r"http://\S+", self.log.read_text(errors="replace")):
@@ -201,7 +201,7 @@ class Serving:
         raise RuntimeError(f"it did not get ready:\n{self.log.read_text(errors='replace')[-2000:]}")
 
     def get(self, path: str) -> Any:
-        """Return what it says at a path: JSON, or text."""
+        """Return its answer at a path: JSON, or text."""
         with urlopen(self.address + path, timeout=30) as answer:
             content = answer.read().decode()
             json_type = "json" in answer.headers.get("Content-Type", "")
@@ -270,7 +270,7 @@ def _database(folder: Path, backend: str, store: Path | None) -> Iterator[str]:
 
 
 def _inherited(*without: str) -> dict[str, str]:
-    """Return the variables of this process but for those that begin with one of some words."""
+    """Return the variables of this process, except those that begin with one of the words."""
     theirs = (*without, "PYTHONDONTWRITEBYTECODE")  # without .pyc a server starts half as fast
     return {key: value for key, value in os.environ.items() if not key.startswith(theirs)}
 

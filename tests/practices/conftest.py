@@ -1,4 +1,4 @@
-"""The practices at work in small projects: made-up data, their own configuration and store.
+"""Fixtures with small projects for the practices: invented data, a configuration and a store.
 
 The template is rendered once a session, without its hooks; its package ``my_ml_project`` brings the
 stages and hooks, and every test brings the folder that they work in.
@@ -43,13 +43,13 @@ import servers
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Set once more what the practices set when they are imported: other tests take it away."""
+    """Set the environment that the practices set at their import, because other tests remove it."""
     importlib.reload(practices)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _nobody_on_github() -> Iterator[None]:
-    """Keep GitHub Actions, where these tests run as well, out of them."""
+    """Hide from the tests that they may run in GitHub Actions."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GITHUB_ACTIONS", "GITHUB_OUTPUT"):
             patch.delenv(name, raising=False)
@@ -58,7 +58,7 @@ def _nobody_on_github() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own server and settings out of the tests, and the last test's run."""
+    """Hide the developer's own server and settings, and the run of the last test."""
     while mlflow.active_run():
         with contextlib.suppress(Exception):  # its store may be gone
             mlflow.end_run()
@@ -83,8 +83,10 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[servers.Served]:
-    """Return a project on a server of its own, with a trained version, for tests that share it."""
+def served(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> Iterator[servers.TrainedProject]:
+    """Return a project with a server and a trained version, which tests share."""
     if sys.platform == "win32":
         pytest.skip("ends servers by their process group, which Windows does not have")
     folder = tmp_path_factory.mktemp("served")
@@ -94,7 +96,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
     for words in (["init", "--quiet"], ["config", "user.email", "ann@example.com"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)
     with servers.mlflow_server(tmp_path_factory.mktemp("server"), store=empty_store) as server:
-        found = servers.Served(folder, server)
+        found = servers.TrainedProject(folder, server)
         with pytest.MonkeyPatch.context() as patch:
             found.use(patch)
             projects.train(projects.open_project())

@@ -24,11 +24,11 @@ from my_ml_project import data_preparation, model_evaluation, model_training
 from my_ml_project.model_evaluation import Evaluated
 
 from projects import open_project, run_command
-from servers import Served
+from servers import TrainedProject
 
 
 @pytest.fixture
-def session(served: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+def session(served: TrainedProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     """Return a session of a project on a server; afterwards nothing is in production."""
     served.use(monkeypatch)
     opened = open_project()
@@ -255,7 +255,9 @@ def test_a_rejected_champion_is_pointed_at(session: Session, approved: Version) 
     )
 
 
-def test_a_changed_model_file_is_found(session: Session, served: Served, approved: Version) -> None:
+def test_a_changed_model_file_is_found(
+    session: Session, served: TrainedProject, approved: Version
+) -> None:
     [file] = served.artifacts.rglob(f"{approved.model_id}/artifacts/model.skops")
     original = file.read_bytes()
     try:
@@ -284,7 +286,7 @@ def test_a_changed_tag_is_found(
 
 
 def test_a_changed_evaluation_is_found(
-    session: Session, served: Served, client: MlflowClient, approved: Version
+    session: Session, served: TrainedProject, client: MlflowClient, approved: Version
 ) -> None:
     found = evidence.latest_evaluation(client, session.settings, approved)
     assert found is not None

@@ -16,7 +16,7 @@ from mlflow_practices.tracking.session import Session
 
 import projects
 from http_servers import Answer, Request, http_server, send
-from servers import Served, Server
+from servers import Server, TrainedProject
 
 LOG_BATCH = "/api/2.0/mlflow/runs/log-batch"
 
@@ -44,7 +44,7 @@ def unreliable(server: Server, times: int, status: int | None) -> Iterator[str]:
 @pytest.mark.parametrize("status", [None, 503], ids=["lost", "503"])
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["at once", "asynchronous"])
 def test_what_is_sent_again_is_there_once(
-    served: Served, monkeypatch: pytest.MonkeyPatch, status: int | None, asynchronous: bool
+    served: TrainedProject, monkeypatch: pytest.MonkeyPatch, status: int | None, asynchronous: bool
 ) -> None:
     served.use(monkeypatch)
     with unreliable(served.server, 1, status) as address:
@@ -64,7 +64,7 @@ def test_what_is_sent_again_is_there_once(
 
 
 def test_a_line_that_stays_broken_fails_the_run_with_the_reason(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+    served: TrainedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.use(monkeypatch)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

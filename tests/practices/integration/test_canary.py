@@ -30,7 +30,7 @@ from mlflow_practices.registry.versions import Version
 
 import projects
 from projects import PACKAGE, PREFIX, ROOT, open_project
-from servers import START, Served, Serving, wait_until
+from servers import START, ServingProcess, TrainedProject, wait_until
 
 PRODUCTION = "canaries-production"
 ROW = {"size": 50.0, "count": 3.0, "colour": "red", "active": True}
@@ -53,7 +53,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes 
 
 
 @pytest.fixture(scope="module")
-def folder(served: Served, tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def folder(
+    served: TrainedProject, tmp_path_factory: pytest.TempPathFactory, empty_store: Path
+) -> Path:
     """Return a project of another name on the same server, so that its production is its own."""
     folder = tmp_path_factory.mktemp("canary")
     table = projects.make_table()
@@ -66,7 +68,7 @@ def folder(served: Served, tmp_path_factory: pytest.TempPathFactory, empty_store
 
 
 @pytest.fixture(scope="module")
-def settings(folder: Path, served: Served) -> Iterator[Settings]:
+def settings(folder: Path, served: TrainedProject) -> Iterator[Settings]:
     """Return that project's settings, and make it the one of this process."""
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
@@ -75,7 +77,7 @@ def settings(folder: Path, served: Served) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> MlflowClient:
+def client(served: TrainedProject) -> MlflowClient:
     return MlflowClient(served.server.address)
 
 
@@ -93,15 +95,17 @@ def made(settings: Settings, client: MlflowClient) -> dict[str, Version]:
 
 
 @pytest.fixture(scope="module")
-def variables(served: Served) -> dict[str, str]:
+def variables(served: TrainedProject) -> dict[str, str]:
     """Return the environment of a server that is quick to follow the registry."""
     return {**QUICK, "MLFLOW_TRACKING_URI": served.server.address}
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, made: dict[str, Version], variables: dict[str, str]) -> Iterator[Serving]:
+def server(
+    folder: Path, made: dict[str, Version], variables: dict[str, str]
+) -> Iterator[ServingProcess]:
     """Serve the champion, by one process."""
-    with Serving(folder, folder / "serving.log", **variables) as running:
+    with ServingProcess(folder, folder / "serving.log", **variables) as running:
         yield running
 
 
@@ -171,7 +175,7 @@ def split(
 
 
 def test_a_canary_answers_its_share_and_is_counted_apart(
-    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
+    server: ServingProcess, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     endpoint, champion = ServerClient(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["opposite"], 0.1)
@@ -205,7 +209,7 @@ def test_a_canary_answers_its_share_and_is_counted_apart(
 
 def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
     folder: Path,
-    served: Served,
+    served: TrainedProject,
     client: MlflowClient,
     settings: Settings,
     made: dict[str, Version],
@@ -213,7 +217,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
 ) -> None:
     champion = f"{PRODUCTION}/1"
     candidate = start(client, settings, made["opposite"], 0.3)
-    with Serving(folder, folder / "several.log", "--workers", "2", **variables) as several:
+    with ServingProcess(folder, folder / "several.log", "--workers", "2", **variables) as several:
         endpoint = ServerClient(several.address)
         up = f"canary {candidate}:"
         wait_until(
@@ -235,7 +239,7 @@ def test_each_of_several_workers_splits_and_stops_in_time_without_a_registry(
 
 
 def test_what_a_canary_refuses_is_answered_by_the_champion(
-    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
+    server: ServingProcess, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     endpoint, champion = ServerClient(server.address), f"{PRODUCTION}/1"
     candidate = start(client, settings, made["lacking"])
@@ -257,7 +261,7 @@ def test_what_a_canary_refuses_is_answered_by_the_champion(
 
 
 def test_a_canary_that_cannot_be_taken_up_is_said_and_costs_no_request(
-    server: Serving, client: MlflowClient, settings: Settings, made: dict[str, Version]
+    server: ServingProcess, client: MlflowClient, settings: Settings, made: dict[str, Version]
 ) -> None:
     champion = f"{PRODUCTION}/1"
     with pytest.raises(canary.CanaryError, match=r"above 0 and at most 0\.5, not 0\.6"):

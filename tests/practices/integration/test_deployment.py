@@ -51,7 +51,7 @@ from projects import (
     run_command,
     train,
 )
-from servers import Served, Serving, free_port, mlflow_server, wait_until
+from servers import ServingProcess, TrainedProject, free_port, mlflow_server, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 PRODUCTION = "example-production"
@@ -82,7 +82,7 @@ raise AssertionError("the server is gone")
 class Shop:
     """A project with a champion in production and a version that may be promoted."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: TrainedProject) -> None:
         self.served, self.folder = served, served.folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -164,7 +164,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
     for words in (["init", "--quiet"], ["config", "user.email", "ann@example.com"]):
         subprocess.run(["git", "-C", str(folder), *words], check=True)
     with mlflow_server(tmp_path_factory.mktemp("registry"), store=empty_store) as server:
-        made = Shop(Served(folder, server))
+        made = Shop(TrainedProject(folder, server))
         with pytest.MonkeyPatch.context() as patch:
             for name, value in made.variables().items():
                 patch.setenv(name, value)
@@ -420,7 +420,7 @@ def test_production_that_stays_at_the_old_version(
     shop: Shop, candidate: Version, tmp_path: Path
 ) -> None:
     pinned = ["--model", f"models:/{PRODUCTION}/1"]
-    with Serving(shop.folder, tmp_path / "log", *pinned, **shop.variables()) as stuck:
+    with ServingProcess(shop.folder, tmp_path / "log", *pinned, **shop.variables()) as stuck:
         session = shop.session(
             DEPLOYMENT__TARGET="docker",
             DEPLOYMENT__URL=stuck.address,

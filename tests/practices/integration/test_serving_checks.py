@@ -26,7 +26,7 @@ from my_ml_project.project import PROJECT
 
 from http_servers import Answer, Request, http_server, send
 from projects import ROOT, open_project
-from servers import Served
+from servers import TrainedProject
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends processes by signals")
 MODULES = ("test_behaviour", "test_http_api", "test_correctness", "test_latency")
@@ -49,7 +49,7 @@ LOCAL = "{data: {drop: [customer, price, seen]}, evaluation: {gates: {latency_ms
 
 
 @pytest.fixture(scope="module")
-def session(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+def session(served: TrainedProject, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Return a session of a trained project that has the tests of a rendered one."""
     folder = tmp_path_factory.mktemp("checked") / "project"
     shutil.copytree(served.folder, folder)
@@ -64,7 +64,7 @@ def session(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(autouse=True)
-def _here(session: Session, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(session: Session, served: TrainedProject, monkeypatch: pytest.MonkeyPatch) -> None:
     served.use(monkeypatch)
     monkeypatch.setenv(ROOT, str(session.settings.root))
 
