@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow_practices import tracking
-from mlflow_practices.registry import approval, promotion, reports, versions
+from mlflow_practices.registry import approval, decisions, promotion, reports, versions
 from mlflow_practices.tracking import identity, store
 from my_ml_project import pipeline
 
@@ -113,7 +113,7 @@ def test_who_trains_cannot_promote(
     sign_in(monkeypatch, server.login("ann"))
     session = open_project(overrides=["approval.four_eyes=true"])
     version = pipeline.run(session).version
-    with pytest.raises(approval.ApprovalError, match="both are the account ann"):
+    with pytest.raises(decisions.ApprovalError, match="both are the account ann"):
         approval.approve_model("example", version.number, "it is mine", session)
     with server.administration() as rights:
         client = mlflow.MlflowClient(server.address)

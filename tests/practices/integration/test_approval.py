@@ -170,7 +170,7 @@ def test_a_version_that_failed_a_gate_is_refused(
     assert tags["verdict"] == "failed"
     assert tags["gate.accuracy_at_least"].startswith("failed")
     assert tags["gate.f1_macro_at_least"].startswith("passed")
-    with pytest.raises(approval.ApprovalError, match="failed"):
+    with pytest.raises(decisions.ApprovalError, match="failed"):
         approval.approve_model("example", version.number, "please", session)
     said = reasons(session, version)
     assert "failed: accuracy" in said
@@ -178,7 +178,7 @@ def test_a_version_that_failed_a_gate_is_refused(
 
 
 def test_an_approval_needs_an_evaluation_and_a_reason(session: Session, version: Version) -> None:
-    with pytest.raises(approval.ApprovalError) as caught:
+    with pytest.raises(decisions.ApprovalError) as caught:
         approval.approve_model("example", version.number, "  ", session)
     assert "no finished evaluation" in str(caught.value)
     assert "no reason is given" in str(caught.value)
@@ -322,7 +322,7 @@ def test_evaluating_again_asks_for_a_new_approval(session: Session, approved: Ve
 def test_four_eyes(session: Session, client: MlflowClient, evaluated: Evaluated) -> None:
     careful = open_project(overrides=["approval.four_eyes=true"])
     version, tags = evaluated.version, client.get_run(evaluated.version.run_id).data.tags
-    with pytest.raises(approval.ApprovalError, match="who trained it cannot approve it"):
+    with pytest.raises(decisions.ApprovalError, match="who trained it cannot approve it"):
         approval.approve_model("example", version.number, "my own", careful)
     approval.approve_model("example", version.number, "my own", session)
     option = ["--set", "approval.four_eyes=true"]
@@ -381,7 +381,7 @@ def test_signed_approvals(
         # Another key, under her name; and nobody's name under the right key.
         monkeypatch.setenv("APPROVAL_KEY", str(tmp_path / "other.pem"))
         signing.keygen(tmp_path / "other.pem")
-        with pytest.raises(approval.ApprovalError, match="cannot be approved"):
+        with pytest.raises(decisions.ApprovalError, match="cannot be approved"):
             approval.approve_model("example", approved.number, "not mine", session)
         approvers.write_text(line.replace("ann", "ben"))
         assert "configs/approvers.yaml must list a key" in reasons(session, approved)

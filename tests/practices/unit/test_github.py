@@ -169,7 +169,7 @@ def version(session: Session) -> int:
 def test_four_eyes_want_a_review(api: GitHub, version: int) -> None:
     api.will_answer([])
     session = projects.open_project(overrides=["approval.four_eyes=true"])
-    with pytest.raises(approval.ApprovalError) as caught:
+    with pytest.raises(decisions.ApprovalError) as caught:
         approval.approve_model("example", version, "why", session, reviewed_in="production")
     assert "the environment production of GitHub requires no review; protect it" in str(
         caught.value
@@ -182,7 +182,7 @@ def test_where_approvals_are_signed_a_review_is_not_enough(
 ) -> None:
     public = signing.keygen(tmp_path / "ben.pem")
     (session.settings.root / decisions.APPROVERS).write_text(yaml.safe_dump({"ben": public}))
-    with pytest.raises(approval.ApprovalError) as caught:
+    with pytest.raises(decisions.ApprovalError) as caught:
         approval.approve_model("example", version, "why", session, reviewed_in="production")
     assert f"let one of them run `approve example/{version}`" in str(caught.value)
     assert "nobody has approved it" in str(caught.value)
