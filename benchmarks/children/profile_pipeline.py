@@ -62,10 +62,12 @@ PARTS = {
     "fit": ["sklearn.pipeline:Pipeline.fit"],
     "check which types the model holds": [".model.safe_loading:trusted_types"],
     "log_model": [".tracking.recording:log_sklearn_model"],
+    "find a faster form for serving": [".optimization.api:optimize_model_for_serving"],
     "load the model": [".model.safe_loading:load"],
     "evaluate: predict, measure": [
         ".evaluation.predictions:predict",
         ".evaluation.metrics:ScoredRows.measure",
+        ".evaluation.gates:judge",
     ],
     "plots": [".evaluation.plots:log_performance", ".tracking.recording:log_figure"],
     "permutation importance": [".evaluation.plots:log_importance"],
