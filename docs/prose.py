@@ -82,6 +82,7 @@ RULES = {
 }
 WORD = re.compile(r"[^\W_](?:[\w'.-]*\w)?")
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n\s*\n")
+TABLE = re.compile(r"^ *=+ +=[= ]*$.*^ *=+ +=[= ]*$", re.MULTILINE | re.DOTALL)
 COMMENTED = {".yaml", ".yml", ".toml", ".example", ".sh", ".cfg", ".ini"}
 NAMED = {"Makefile", "Dockerfile", "MLproject", "CODEOWNERS"}
 
@@ -196,7 +197,7 @@ def in_python(source: str) -> Iterator[Passage]:
         if isinstance(node, documented) and ast.get_docstring(node):
             docstring = node.body[0].value  # type: ignore[attr-defined]
             within.add(docstring)
-            yield Passage(docstring.lineno, docstring.value)
+            yield Passage(docstring.lineno, TABLE.sub("", docstring.value))
         elif isinstance(node, ast.JoinedStr):
             within.update(ast.walk(node))
             parts = [v.value if isinstance(v, ast.Constant) else "`x`" for v in node.values]

@@ -28,7 +28,7 @@ class Cleaned:
     Attributes:
         table: without the columns of ``data.drop``, personal data taken out.
         split_columns: the same rows, with the target and the raw values of ``data.split.column``.
-        notes: what was left out or masked, in words.
+        notes: lines on what was left out or masked.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -51,7 +51,7 @@ def protect_and_clean(raw: RawTable, session: Session) -> Cleaned:
     require_columns(raw.table, data)
     protected, masked = privacy.protect(raw.table, raw.policies)
     rows = len(protected)
-    protected.index = pd.RangeIndex(-rows, 0)  # no index that a hook makes anew looks like this
+    protected.index = pd.RangeIndex(-rows, 0)  # a new index made by a hook does not look like this
     cleaned = apply_clean(session.project.clean, protected, data.target)
     gone = rows - len(cleaned)
     notes = [f"{gone:,} rows left out by {HOOK}"] if gone else []

@@ -64,7 +64,7 @@ def convert(values: pd.Series) -> pd.Series | None:
 
 
 def describe(values: pd.Series) -> str:
-    """Return what a column holds, in words."""
+    """Return a description of what a column holds."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return describe(values.cat.categories.to_series())
     if values.dtype.kind != "O" or isinstance(values.dtype, pd.ArrowDtype):

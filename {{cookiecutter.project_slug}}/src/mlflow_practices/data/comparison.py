@@ -85,7 +85,7 @@ def compare(old: pd.DataFrame, new: pd.DataFrame, key: str | None = None) -> Com
     """Return how ``new`` differs from ``old``; missing values are equal.
 
     With ``key``, a column that identifies a row, rows and cells are matched by it. Without, equal
-    rows cancel out in any order (64-bit hashes identify them); those left were added or removed.
+    rows are paired in any order (64-bit hashes identify them); the others were added or removed.
 
     Raises:
         DataError: the key is not in both tables, or has missing or repeated values; or two

@@ -16,7 +16,7 @@ import xxhash
 from . import DataError
 from .hash_encoding import NOT_HASHABLE, exact, layout
 
-FORMAT = "2"  # stands before the digest; format 1, which `matches` still verifies, has no prefix
+FORMAT = "2"  # the prefix of the digest; format 1, which `matches` still verifies, has no prefix
 BLOCK = 2**17  # rows: few enough for a processor's cache; another number gives other digests
 
 Algorithm = Literal["xxh3_128", "sha256"]
@@ -33,11 +33,11 @@ def content_hash(table: pd.DataFrame, algorithm: Algorithm = "xxh3_128") -> str:
     SHA-256 also finds forgeries, and takes longer.
 
     The table's digest is over its number of rows (int64) and the hexadecimal digests of its
-    blocks of 131,072 rows (at least one). A block's is over its numbers of rows and columns (int64)
-    and, of each column, the name (as an object), the type, of categories also those that the block
-    has (as objects, sorted), of ordered ones all in their order, and, if there are rows, two parts.
-    Objects are text where all that is not missing in the block is text. All is little-endian, each
-    part after its number of bytes (int64).
+    blocks of 131,072 rows (at least one). A block's digest is over its numbers of rows and columns
+    (int64) and over each column: the name (as an object), the type and, if there are rows, two
+    parts. After the type of categories come those that the block has (as objects, sorted); after
+    that of ordered ones, all in their order. Objects are text where all that is not missing in the
+    block is text. All is little-endian, each part after its number of bytes (int64).
 
     ====================  ======================================  =============================
     type                  first part                              second part

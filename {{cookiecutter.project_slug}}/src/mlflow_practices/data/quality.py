@@ -37,7 +37,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Quality:
-    """The share of expectations met, from 0 to 1, and each unmet warning in words."""
+    """The share of expectations met, from 0 to 1, and a line for each unmet warning."""
 
     score: float
     warnings: list[str]
@@ -155,7 +155,7 @@ def _outcome(
 
 
 def _expected(entry: Entry, arguments: dict[str, Any]) -> str:
-    """Return an expectation in words, such as "column 'a': expected values to be unique"."""
+    """Return the text of an expectation, such as "column 'a': expected values to be unique"."""
     subject, _, what = entry.kind.removeprefix("expect_").replace("_", " ").partition(" ")
     if entry.columns:
         what = what if subject == "column" else f"{subject} {what}"

@@ -25,7 +25,7 @@ READ = "mlflow_practices.read"  # the attribute of a frame that says what `read_
 
 @dataclass(frozen=True)
 class RawTable:
-    """The raw table, the file that holds it, and what becomes of its personal columns."""
+    """The raw table, the file that holds it, and what happens to its personal columns."""
 
     table: pd.DataFrame = field(repr=False)
     source: Source

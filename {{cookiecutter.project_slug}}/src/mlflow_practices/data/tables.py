@@ -80,7 +80,7 @@ def long_rows_refused() -> Iterator[None]:
 
 
 def explain(error: Exception) -> str:
-    """Return one of `READ_ERRORS` in words."""
+    """Return the text for one of `READ_ERRORS`."""
     if isinstance(error, pd.errors.EmptyDataError):
         return "the file is empty"
     if isinstance(error, pd.errors.ParserWarning):

@@ -226,7 +226,7 @@ def log_data_version(
         name: what the run calls it, such as ``train``.
         source: where it lies, a path or an address; empty for a table that code made.
         sample_rows: rows from the top to show, 0 for none.
-        policies: what becomes of columns of ``data`` that hold personal data.
+        policies: what happens to columns of ``data`` that hold personal data.
         digest: the content hash, where it is known; else it is computed.
 
     Returns:

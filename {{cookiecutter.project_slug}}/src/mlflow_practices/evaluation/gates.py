@@ -19,7 +19,7 @@ from .verdict import Gate, MetricResult, Outcome, Slice, Verdict
 ROUNDING = 1e-9
 SHOWN_COLUMNS = 20
 
-Limit = tuple[str, float, Callable[[float, float], bool]]  # in words, its value, what it compares
+Limit = tuple[str, float, Callable[[float, float], bool]]  # its text, its value, the comparison
 
 
 def judge(

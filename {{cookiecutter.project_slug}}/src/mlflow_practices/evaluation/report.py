@@ -1,4 +1,4 @@
-"""What came of an evaluation, for the console."""
+"""The results of an evaluation, for the console."""
 
 from __future__ import annotations
 

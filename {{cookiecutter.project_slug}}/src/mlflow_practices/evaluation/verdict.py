@@ -39,7 +39,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Gate:
-    """One requirement: the value that was found, the limit, and both in words."""
+    """One requirement: the value that was found, the limit, and the text of both."""
 
     name: str
     passed: bool

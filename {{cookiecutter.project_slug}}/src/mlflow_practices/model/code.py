@@ -79,10 +79,10 @@ def collect(modules: Sequence[str], project: Project) -> Code:
             top = found.module.partition(".")[0]
             if top in NOT_OUTSIDE:
                 raise CodeError(
-                    f"{where}, but this module travels with the model, and who loads that has "
-                    "neither MLflow nor the practices; import it inside the function that needs "
-                    "it, for a type under `if TYPE_CHECKING`, or move the classes of the "
-                    "pipeline to a module of their own"
+                    f"{where}, but this module travels with the model, and is loaded without "
+                    "MLflow and the practices. Import it inside the function that needs it, for a "
+                    "type under `if TYPE_CHECKING`, or move the classes of the pipeline to a "
+                    "module of their own"
                 )
             if top != project.package:
                 libraries.add(top)
@@ -152,8 +152,8 @@ def _own_source(path: str, project: Project) -> bytes:
 
 
 def _paths(module: str, project: Project) -> list[str]:
-    """Return the files that importing a module of the project executes, but for the package's own
-    ``__init__``, unless that is the module.
+    """Return the files that importing a module of the project executes. The package's own
+    ``__init__`` is left out, unless it is the module.
     """
     parts = module.split(".")[1:]
     if not parts:

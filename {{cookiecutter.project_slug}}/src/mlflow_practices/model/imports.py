@@ -1,4 +1,4 @@
-"""What a module imports when it is imported, read off its source without executing it."""
+"""What a module imports when it is imported, read from its source without executing it."""
 
 from __future__ import annotations
 

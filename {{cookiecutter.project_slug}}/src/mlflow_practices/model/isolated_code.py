@@ -31,7 +31,7 @@ def load(files: Path, saved: Path, trusted: Sequence[str], package: str) -> Any:
     Args:
         files: the model's folder.
         saved: the skops file in it.
-        trusted: the types in it that skops has to be told of.
+        trusted: the types in it that skops must trust.
         package: the project's, whose modules are in the code.
 
     Raises:

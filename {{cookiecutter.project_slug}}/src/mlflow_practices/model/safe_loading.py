@@ -103,7 +103,7 @@ def _require_trusted_types(files: Path, session: Session) -> list[str]:
 
 
 def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
-    """Return the types that whoever loads the saved pipeline must trust.
+    """Return the types that must be trusted to load the saved pipeline.
 
     Those of scikit-learn, numpy, scipy, the project and the estimator's own library are; any
     other has to be listed in the configuration, since loading a file runs its types' code.
@@ -163,7 +163,7 @@ def _refused_code(files: Path, different: Sequence[str], session: Session) -> Un
 
 
 def _commit(files: Path, session: Session) -> str:
-    """Return in words the commit at which a model was trained, as far as its run can say."""
+    """Return the commit at which a model was trained, as text, as far as its run has it."""
     try:
         run = experiments.find_run(session.client, Model.load(str(files)).run_id or "")
     except store.STORE_ERRORS:

@@ -19,7 +19,7 @@ def features(table: pd.DataFrame, target: str) -> pd.DataFrame:
 def signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
     """Return the model's signature: every column has to be there, a value in it may be missing.
 
-    It is read off the first rows and, for each column, the first row that has a value.
+    It is derived from the first rows and, for each column, the first row that has a value.
     """
     rows = _typical(X)
     inferred = infer_signature(rows, model.predict(rows))
@@ -30,7 +30,7 @@ def signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
 
 
 def mismatch(signature: ModelSignature | None, X: pd.DataFrame) -> str:
-    """Return in words what a model wants of a table and does not find; empty if it fits."""
+    """Return a text on what a model needs and a table lacks; empty if it fits."""
     if signature is None:
         return "it has no signature"
     found = {column.name: column.type for column in infer_signature(_typical(X)).inputs}

@@ -67,11 +67,11 @@ class OneHot:
 class Preparation:
     """The first step of a pipeline, the project's ``features.build``, to the last bit.
 
-    It is known where that is a `ColumnTransformer` of imputed and scaled numbers, of one-hot
-    encoded text, and of transformers with a method ``transform_arrays(columns)``: it takes a list
-    of arrays of shape (rows,), which it must not change, and returns what ``transform`` does, an
-    array of shape (rows, features). Arrays are float64 (NaN is missing), datetime64[ns] (NaT is),
-    or objects (None is). Such a transformer may stand alone, or before an imputer and a scaler.
+    It must be a `ColumnTransformer` of imputed and scaled numbers, of one-hot encoded text, and of
+    transformers with a method ``transform_arrays(columns)``, alone or before an imputer and a
+    scaler. The method takes a list of arrays of shape (rows,), which it must not change. It returns
+    what ``transform`` does, an array of shape (rows, features). Arrays are float64 (NaN is
+    missing), datetime64[ns] (NaT is), or objects (None is).
     """
 
     width: int

@@ -69,7 +69,7 @@ def choose_fastest(
 
     Args:
         saved: a pipeline in skops' format.
-        trusted: the types in it that skops has to be told of.
+        trusted: the types in it that skops must trust.
         X: features of real rows.
     """
     start = time.perf_counter()

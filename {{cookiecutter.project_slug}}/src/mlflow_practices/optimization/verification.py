@@ -37,7 +37,7 @@ class Differences(BaseModel, frozen=True):
         return close and (self.labels or 0) == self.ties
 
     def __str__(self) -> str:
-        """Return the differences in words."""
+        """Return the differences as text."""
         numbers = "values" if self.labels is None else "probabilities"
         found = []
         if self.labels is not None:

@@ -64,7 +64,7 @@ class Application:
     async def _start_and_end(self, receive: Receive, send: Send) -> None:
         await receive()
         self._loop = asyncio.get_running_loop()
-        # First of all: a worker without a model must not take requests that another can answer.
+        # First, since a worker without a model must not take requests that another can answer.
         await asyncio.to_thread(self._follower.look)
         self._follower.start()
         updating = asyncio.create_task(self._update_regularly())

@@ -111,7 +111,7 @@ class RedisStore(Store):
                 values = await self._redis.mget([PREFIX + key for key in keys])
         except Exception:  # noqa: BLE001  whatever goes wrong here, the model can answer
             self.errors += 1
-            if loop.time() < deadline + seconds:  # later: it was this process that stood still
+            if loop.time() < deadline + seconds:  # later: this process was paused
                 self._failures += 1
             return None
         self._failures = 0

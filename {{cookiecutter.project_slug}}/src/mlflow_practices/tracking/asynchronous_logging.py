@@ -1,4 +1,4 @@
-"""How metrics and parameters get to MLflow: at once, or from a thread while the stage goes on."""
+"""How metrics and parameters get to MLflow: at once, or from a thread while the stage continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What git knows of the project: the commit, and the user's e-mail address."""
+"""What git knows about the project: the commit, and the user's e-mail address."""
 
 from __future__ import annotations
 

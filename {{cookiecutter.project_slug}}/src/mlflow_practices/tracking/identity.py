@@ -1,4 +1,4 @@
-"""The person at work: the account that the server authenticated, else what git and the machine say.
+"""The user: the account that the server authenticated, else what git and the machine say.
 
 No name comes from an argument. The server verifies its accounts and the machine its own, but nobody
 verifies the e-mail address of git. In GitHub Actions all three belong to a robot, and the person is
@@ -73,7 +73,7 @@ class Identity:
 
 
 def current(root: Path) -> Identity:
-    """Return the person at work in the project at ``root``, with MLflow's current store.
+    """Return the user of the project at ``root``, with MLflow's current store.
 
     Raises:
         IdentityError: the server does not answer, or refuses the account.
@@ -112,7 +112,7 @@ def _equal(one: str | None, other: str | None) -> bool:
 
 
 def _account(uri: str) -> str | None:
-    """Ask the server whom it authenticated; None if it has no accounts."""
+    """Return the account that the server authenticated; None if it has no accounts."""
     if not uri.startswith("http"):
         return None
     place = privacy.redact_text(uri)

@@ -104,7 +104,7 @@ def log_record(record: Mapping[str, Any], path: str) -> None:
 
 
 def set_author(who: Identity) -> None:
-    """Set the person at work as tags of the run, unredacted: an approver must be known."""
+    """Set the user as tags of the run, unredacted: an approver must be known."""
     mlflow.set_tags(who.tags())
 
 

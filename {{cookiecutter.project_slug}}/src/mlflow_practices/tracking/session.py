@@ -51,7 +51,7 @@ class Session:
 
     @cached_property
     def identity(self) -> Identity:
-        """The person at work; IdentityError if the server does not answer or refuses them."""
+        """The user; IdentityError if the server does not answer or refuses them."""
         from . import identity
 
         _ = self.client  # the server that knows the account

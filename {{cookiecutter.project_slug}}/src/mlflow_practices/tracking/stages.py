@@ -86,7 +86,7 @@ def open_stage(
 def _sigterm_delayed() -> Iterator[Callable[[], None]]:
     """Delay SIGTERM until the yielded function is called.
 
-    A process that ends while MLflow opens its run would leave it RUNNING for ever. One that ends
+    A process that ends while MLflow opens its run would leave it RUNNING forever. One that ends
     while the first tags are written could leave an SQLite file locked.
     """
     if threading.current_thread() is not threading.main_thread():  # only that one handles signals
@@ -107,7 +107,7 @@ def _sigterm_delayed() -> Iterator[Callable[[], None]]:
 
 
 def _end_abandoned_runs(client: MlflowClient, experiment_id: str) -> None:
-    """End runs whose process on this machine was killed; they would stay RUNNING for ever."""
+    """End runs whose process on this machine was killed; they would stay RUNNING forever."""
     own = f"attributes.status = 'RUNNING' AND tags.process LIKE '{socket.gethostname()}:%'"
     for run in client.search_runs([experiment_id], own):
         process = int(run.data.tags["process"].rpartition(":")[2])
