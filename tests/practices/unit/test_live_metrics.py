@@ -42,7 +42,7 @@ def test_within_the_limits(found: RequestMetrics, baseline: float) -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (figures(900, failed=100), r"100 failed or refused.*a rate 10\.00% above that of before"),
+        (figures(900, failed=100), r"100 failed or refused.*a rate 10\.00% higher than before"),
         (figures(900, refused=100), r"max_error_rate is 1\.00%"),
         (figures(1000, seconds=0.9), r"95 % within 955\.0 ms.*max_latency_ms is 500"),
     ],

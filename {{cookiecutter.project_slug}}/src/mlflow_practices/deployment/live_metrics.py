@@ -76,7 +76,7 @@ def require_within_limits(
     rate = found.failure_rate(version) - baseline_rate
     if rate > limits.max_error_rate:
         raise LimitError(
-            f"{figures}, a rate {rate:.2%} above that of before; "
+            f"{figures}, a rate {rate:.2%} higher than before; "
             f"deployment.watch.max_error_rate is {limits.max_error_rate:.2%}"
         )
     seconds = found.quantile(0.95, version)

@@ -28,9 +28,8 @@ def test_a_row_is_answered_in_time(server: ServerUnderTest) -> None:
         # Other numbers each time, so that the cache does not answer.
         changed = {name: (row[name] or 0) + random.random() for name in numbers}
         body = as_json({"dataframe_records": [{**row, **changed}]})
-        start = time.perf_counter()
-        server.predict_body(body)
-        times.append(1000 * (time.perf_counter() - start))
+        answer = server.request("/invocations", body)
+        times.append(1000 * answer.elapsed.total_seconds())  # without the client's own work
     middle, slow = median(times), sorted(times)[int(0.99 * len(times))]
     require(
         middle <= limit and slow <= TAIL_FACTOR * limit,
