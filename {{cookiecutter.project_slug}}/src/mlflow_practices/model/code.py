@@ -80,7 +80,7 @@ def collect(modules: Sequence[str], project: Project) -> Code:
             if top in NOT_OUTSIDE:
                 raise CodeError(
                     f"{where}, but this module travels with the model, and is loaded without "
-                    "MLflow and the practices. Import it inside the function that needs it, for a "
+                    "MLflow and the practices; import it inside the function that needs it, for a "
                     "type under `if TYPE_CHECKING`, or move the classes of the pipeline to a "
                     "module of their own"
                 )
