@@ -20,7 +20,7 @@ from mlflow_practices.model import input_schema
 from mlflow_practices.model.column_rules import Column
 from mlflow_practices.model.estimators import make_pipeline
 from mlflow_practices.model.input_schema import InputSchema, RefusalError
-from mlflow_practices.model.signature import features, signature
+from mlflow_practices.model.signature import features, make_signature
 from mlflow_practices.serving import protocol
 from my_ml_project.features import build
 
@@ -276,7 +276,7 @@ def test_what_training_saw_is_what_serving_takes(table: pd.DataFrame, settings: 
     X = features(table.drop(columns=["customer", "price"]), "label")
     X["code"] = [f"code {number % 60}" for number in range(len(X))]  # too many to be categories
     pipeline = make_pipeline(build(X, settings), settings).fit(X, table["label"])
-    saved = Model(signature=signature(X, pipeline), metadata=input_schema.column_metadata(X))
+    saved = Model(signature=make_signature(X, pipeline), metadata=input_schema.column_metadata(X))
     made = {column.name: column for column in input_schema.of_model(saved).columns}
     assert list(made) == list(X.columns)
     assert made["colour"].categories == frozenset({"red", "green", "blue"})
@@ -304,7 +304,7 @@ def test_personal_columns_are_protected_as_in_preparation(
     X = X.astype({"size": float})
     pipeline = make_pipeline(build(X, settings), settings).fit(X, ["a", "b", "a"])
     metadata = input_schema.column_metadata(X, policies)
-    wants = input_schema.of_model(Model(signature=signature(X, pipeline), metadata=metadata))
+    wants = input_schema.of_model(Model(signature=make_signature(X, pipeline), metadata=metadata))
     expected = plain(wants.read(X))  # what went through preparation stays
     assert expected["who"] == [*X["who"][:2], None]
     assert plain(wants.read(rows)) == expected

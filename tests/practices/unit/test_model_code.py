@@ -52,7 +52,7 @@ def test_what_a_module_imports_travels_with_it(package: Package) -> None:
         metrics="import mlflow_practices\n",
         other="import mlflow_practices\n",
     )
-    found = code.collect(["shop_one.features"], shop)
+    found = code.collect(["shop_one.features.Own"], shop)
     assert set(found.files) == {
         "features.py",
         "ratios.py",
@@ -82,7 +82,7 @@ def test_what_a_module_imports_travels_with_it(package: Package) -> None:
         ("from . import settings", 1, "imports mlflow_practices"),
         ("import shop_two.other", 1, "so write `from . import ...`"),
         ("from shop_two.other import x", 1, "so write `from . import ...`"),
-        ("from . import other, VERSION", 1, "not every name is a module"),
+        ("from . import other, VERSION", 1, "but VERSION is not a module"),
     ],
 )
 def test_what_would_not_import_elsewhere_is_refused(
@@ -90,41 +90,41 @@ def test_what_would_not_import_elsewhere_is_refused(
 ) -> None:
     shop = package("shop_two", features=text, other="x = 1", settings="import mlflow_practices")
     with pytest.raises(code.CodeError, match=rf"\w+\.py: line {line}: ") as refused:
-        code.collect(["shop_two.features"], shop)
+        code.collect(["shop_two.features.Own"], shop)
     assert words in str(refused.value)
 
 
 def test_a_class_of_the_packages_own_init_is_refused(package: Package) -> None:
     shop = package("shop_three")
     with pytest.raises(code.CodeError, match="move it to a module of its own"):
-        code.collect(["shop_three"], shop)
+        code.collect(["shop_three.Own"], shop)
 
 
 def test_code_that_was_edited_since_it_was_imported_does_not_travel(package: Package) -> None:
     shop = package("shop_four", features="scale = 1")
     shop.module("features")
-    assert code.collect(["shop_four.features"], shop).files == {"features.py": b"scale = 1"}
+    assert code.collect(["shop_four.features.Own"], shop).files == {"features.py": b"scale = 1"}
     (shop.folder / "features.py").write_text("scale = 2")
     with pytest.raises(code.CodeError, match="was edited since this command began"):
-        code.collect(["shop_four.features"], shop)
+        code.collect(["shop_four.features.Own"], shop)
 
 
 def test_code_is_the_projects_own_only_if_every_file_is(package: Package, tmp_path: Path) -> None:
     shop = package("shop_five", features="from . import ratios", ratios="", other="")
-    names = ["shop_five.features"]
+    names = ["shop_five.features.Own"]
     folder = tmp_path / "model/code/shop_five"
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
     model = tmp_path / "model"
-    assert code.differences(model, names, shop) == ["code/shop_five/features.py"]
+    assert code.changed_files(model, names, shop) == ["code/shop_five/features.py"]
     (folder / "features.py").write_text("from . import ratios")
     (folder / "ratios.py").touch()
-    assert code.differences(model, names, shop) == []
+    assert code.changed_files(model, names, shop) == []
     (folder / "ratios.py").write_text("x = 1")
-    assert code.differences(model, names, shop) == ["code/shop_five/ratios.py"]
+    assert code.changed_files(model, names, shop) == ["code/shop_five/ratios.py"]
     (folder / "ratios.py").write_text("")
     (folder / "more.py").touch()
-    assert code.differences(model, names, shop) == ["code/shop_five/more.py"]
+    assert code.changed_files(model, names, shop) == ["code/shop_five/more.py"]
     # In memory is what it was, whatever the file says now.
     (folder / "more.py").unlink()
     shop.module("features")
@@ -132,4 +132,4 @@ def test_code_is_the_projects_own_only_if_every_file_is(package: Package, tmp_pa
         (shop.folder / "features.py").write_text(text)
         (folder / "features.py").write_text(text)
         changed = ["code/shop_five/features.py"] if text == "scale = 2" else []
-        assert code.differences(model, names, shop) == changed
+        assert code.changed_files(model, names, shop) == changed

@@ -5,7 +5,7 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow_practices.config.settings import Settings
 from mlflow_practices.model.estimators import make_pipeline
-from mlflow_practices.model.signature import features, mismatch, signature
+from mlflow_practices.model.signature import features, make_signature, mismatch
 from my_ml_project.features import build
 
 
@@ -19,7 +19,7 @@ def signed(table: pd.DataFrame, X: pd.DataFrame, settings: Settings) -> ModelSig
     """Return the signature of a model, of a column whose first value comes late, too."""
     X = X.assign(late=["late" if row > 100 else None for row in range(len(X))])
     pipeline = make_pipeline(build(X, settings), settings).fit(X, table["label"])
-    return signature(X, pipeline)
+    return make_signature(X, pipeline)
 
 
 def test_every_column_is_required_with_the_type_of_its_values(signed: ModelSignature) -> None:
@@ -38,6 +38,6 @@ def test_what_a_table_lacks_is_named(signed: ModelSignature, X: pd.DataFrame) ->
     assert mismatch(signed, X.assign(late="x", another=1)) == ""
     other = X.assign(late="x", colour=1.5).drop(columns="size")
     assert mismatch(signed, other) == (
-        "it wants other columns: size (double) is missing, colour (string) is double"
+        "it needs other columns: size (double) is missing, colour (string) is double"
     )
     assert mismatch(None, X) == "it has no signature"

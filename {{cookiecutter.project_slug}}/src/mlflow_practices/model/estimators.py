@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 
@@ -12,7 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from ..config.sections import Training
 from ..config.settings import Settings
-from ..errors import PracticeError
+from ..errors import PracticeError, did_you_mean
 
 PREPARE, ESTIMATOR = "prepare", "estimator"  # the steps of every pipeline here
 
@@ -38,8 +37,8 @@ def make_pipeline(prepare: BaseEstimator, settings: Settings) -> Pipeline:
 def all_cores() -> joblib.parallel_config:
     """Let scikit-learn use every core where ``n_jobs`` leaves it open.
 
-    For fitting, which gives the same model. Not for predicting: a forest then adds up its trees in
-    any order, and probabilities differ in the last digit from run to run.
+    Use it for fitting, which gives the same model. Do not use it for predicting: a forest then adds
+    up its trees in any order, and the last digit of probabilities differs from run to run.
     """
     return joblib.parallel_config(backend="threading", n_jobs=-1)
 
@@ -50,28 +49,28 @@ def make_estimator(training: Training, problem_type: str) -> BaseEstimator:
     Raises:
         EstimatorError: there is none, or it does not take ``training.params``.
     """
-    path, params, seed = training.estimator, training.params, training.seed
-    module, _, name = path.rpartition(".")
+    path, params = training.estimator, training.params
+    module_path, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        module = importlib.import_module(module_path)
     except ImportError as error:
         raise EstimatorError(f"training.estimator: {path}: {error}") from None
+    found = getattr(module, name, None)
     if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict")):
-        near = difflib.get_close_matches(name, dir(importlib.import_module(module)), n=1)
-        hint = f"; did you mean {module}.{near[0]}?" if near else ""
+        hint = did_you_mean(name, dir(module), f"{module_path}.")
         raise EstimatorError(
             f"training.estimator: {path} is not a class with fit and predict{hint}"
         )
-    allowed = list(inspect.signature(found).parameters)
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(found).parameters.values())
+    accepted = inspect.signature(found).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in accepted.values())
     for key in params:
-        if key not in allowed and not open_ended:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise EstimatorError(f"training.params.{key}: {name} takes {', '.join(allowed)}{hint}")
-    seeded = {"random_state": seed} if "random_state" in allowed else {}
+        if key not in accepted and not takes_any:
+            hint = did_you_mean(key, accepted)
+            raise EstimatorError(f"training.params.{key}: {name} takes {', '.join(accepted)}{hint}")
+    if "random_state" in accepted:
+        params = {"random_state": training.seed, **params}
     try:
-        estimator = found(**{**seeded, **params})
+        estimator = found(**params)
     except (TypeError, ValueError) as error:
         raise EstimatorError(f"training.params: {name}: {error}") from None
     if is_classifier(estimator) != (problem_type == "classification"):

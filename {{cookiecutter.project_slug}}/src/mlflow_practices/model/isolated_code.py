@@ -1,10 +1,10 @@
-"""A model with the code that travelled with it, beside the project's own of another commit."""
+"""A model with the code that travelled with it, beside the project's own code of another commit."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -17,42 +17,48 @@ from zipfile import ZipFile
 
 import skops.io
 
-from .code import FOLDER, CodeError, module_name, read
+from .code import FOLDER, CodeError, module_name, read_code
 
 SCHEMA = "schema.json"  # in a file of skops, which is a zip
 
 
-def load(files: Path, saved: Path, trusted: Sequence[str], package: str) -> Any:
+def load(files: Path, pipeline: Path, trusted: Sequence[str], package: str) -> Any:
     """Return the object in a skops file, its classes from the model's own code.
 
-    That code is executed, as modules of a package whose name is the digest of it. No name that
-    others import changes, so versions of several commits live in one process.
+    That code runs as modules of a package whose name is its digest. No name that others import
+    changes, so versions of several commits can be loaded in one process.
 
     Args:
         files: the model's folder.
-        saved: the skops file in it.
-        trusted: the types in it that skops must trust.
+        pipeline: the skops file in it.
+        trusted: the types in it that skops has to trust.
         package: the project's, whose modules are in the code.
 
     Raises:
-        CodeError: whatever that code raises.
+        CodeError: that code fails.
     """
-    own = _isolated_package(read(files, package))
+    isolated = _isolated_package(read_code(files, package))
 
-    def renamed(module: str) -> str:
-        same = module == package or module.startswith(f"{package}.")
-        return own + module.removeprefix(package) if same else module
+    def rename(module: str) -> str:
+        is_own = module == package or module.startswith(f"{package}.")
+        return isolated + module.removeprefix(package) if is_own else module
+
+    def rename_module(node: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(module := node.get("__module__"), str):
+            node["__module__"] = rename(module)
+        return node
 
     try:
-        with ZipFile(saved) as given, TemporaryFile() as file:
-            with ZipFile(file, "w") as made:
-                for name in given.namelist():
-                    content = given.read(name)
+        with ZipFile(pipeline) as original, TemporaryFile() as file:
+            with ZipFile(file, "w") as renamed:
+                for name in original.namelist():
+                    content = original.read(name)
                     if name == SCHEMA:
-                        content = json.dumps(_with_modules(json.loads(content), renamed)).encode()
-                    made.writestr(name, content)
+                        schema = json.loads(content, object_hook=rename_module)
+                        content = json.dumps(schema).encode()
+                    renamed.writestr(name, content)
             file.seek(0)
-            return skops.io.load(file, trusted=[renamed(name) for name in trusted])
+            return skops.io.load(file, trusted=[rename(name) for name in trusted])
     except Exception as error:  # of code that is not this project's
         reason = shorten(f"{type(error).__name__}: {error}", 300)
         raise CodeError(
@@ -60,58 +66,36 @@ def load(files: Path, saved: Path, trusted: Sequence[str], package: str) -> Any:
         ) from error
 
 
-def _with_modules(node: Any, renamed: Callable[[str], str]) -> Any:
-    """Return a schema of skops with other names of modules."""
-    if isinstance(node, list):
-        return [_with_modules(each, renamed) for each in node]
-    if not isinstance(node, dict):
-        return node
-    return {
-        key: renamed(value)
-        if key == "__module__" and isinstance(value, str)
-        else _with_modules(value, renamed)
-        for key, value in node.items()
-    }
+def _isolated_package(code: Mapping[str, bytes]) -> str:
+    """Make a package of some files importable, and return its name."""
+    digest = sha256()
+    for path in sorted(code):
+        digest.update(f"{path} {sha256(code[path]).hexdigest()}\n".encode())
+    name = f"_model_code_{digest.hexdigest()}"
+    if find_spec(name) is None:
+        packages = {name}  # every folder is one, with an __init__ or without
+        for path in code:
+            for parent in PurePosixPath(path).parents[:-1]:
+                packages.add(module_name(f"{parent}/__init__.py", name))
+        sources = {module_name(path, name): source for path, source in code.items()}
+        sys.meta_path.append(_MemoryImporter(dict.fromkeys(packages, b"") | sources, packages))
+    return name
 
 
-class _Sources(MetaPathFinder, InspectLoader):
+class _MemoryImporter(MetaPathFinder, InspectLoader):
     """Imports the modules of one isolated package from memory.
 
-    Nothing is read from the model's folder later, which may be gone, nor is bytecode put there.
+    So nothing is read later from the model's folder, which may be gone, and no bytecode is written.
     """
 
     def __init__(self, sources: Mapping[str, bytes], packages: Collection[str]) -> None:
-        """Take the sources and say which are packages, by the modules' full names."""
         self._sources, self._packages = sources, packages
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        """Return how to load a module of the package; None for any other."""
         return spec_from_loader(fullname, self) if fullname in self._sources else None
 
     def is_package(self, fullname: str) -> bool:
-        """Whether a module is a package."""
         return fullname in self._packages
 
     def get_source(self, fullname: str) -> str:
-        """Return the text of a module."""
         return decode_source(self._sources[fullname])
-
-
-def _isolated_package(travelled: Mapping[str, bytes]) -> str:
-    """Make a package of some files importable, and return its name."""
-    digest = sha256()
-    for path in sorted(travelled):
-        digest.update(f"{path} {sha256(travelled[path]).hexdigest()}\n".encode())
-    name = f"_model_code_{digest.hexdigest()}"
-    if find_spec(name) is None:
-        # Every folder is a package, with an __init__ or without.
-        folders = {
-            parent.as_posix() for path in travelled for parent in PurePosixPath(path).parents
-        }
-        packages = {
-            name,
-            *(module_name(f"{folder}/__init__.py", name) for folder in folders - {"."}),
-        }
-        sources = {module_name(path, name): source for path, source in travelled.items()}
-        sys.meta_path.append(_Sources(dict.fromkeys(packages, b"") | sources, packages))
-    return name

@@ -1,4 +1,4 @@
-"""Which saved models may be loaded: loading some runs whatever code their author put there."""
+"""Which saved models may be loaded: loading some of them runs any code that their author chose."""
 
 from __future__ import annotations
 
@@ -19,67 +19,101 @@ from . import code, isolated_code
 
 
 class UnsafeModelError(PracticeError):
-    """Loading a model's files could run anybody's code."""
+    """Loading a model's files could run code that nobody approved."""
 
 
 def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: False) -> Pipeline:
     """Return the pipeline in a model's folder.
 
-    Unlike MLflow's own loading this never puts the code in the folder on Python's path, where it
-    would come before all other code. Classes of the project come from its own module where that is
-    the one that travelled with the model. Code of another commit is executed, isolated, only if the
-    model's files are approved; see `isolated_code.load`.
+    MLflow's own loading puts the code in the folder on Python's path, before all other code; this
+    function never does. Classes of the project come from its own module if that is the one that
+    travelled with the model. Code of another commit runs, isolated, only if the model's files are
+    approved; see `isolated_code.load`.
 
     Args:
         files: the model's folder.
         session: see `require_safe`.
-        approved: says whether a valid approval covers the model's files, code included; asked only
-            where the code is another.
+        approved: says whether a valid approval covers the model's files, code included; called only
+            if the code differs.
 
     Raises:
-        UnsafeModelError: a type is not trusted, or the code is another and not approved.
+        UnsafeModelError: a type is not trusted, or the code differs and is not approved.
         CodeError: approved code fails.
     """
-    listed = _require_trusted_types(files, session)
-    different = _different_code(files, listed, session)
-    if not different:
-        return skops.io.load(pipeline_file(files), trusted=listed)
+    types = _require_trusted_types(files, session)
+    changed = code.changed_files(files, types, session.project)
+    if not changed:
+        return skops.io.load(pipeline_file(files), trusted=types)
     if not approved():
-        raise _refused_code(files, different, session)
-    return isolated_code.load(files, pipeline_file(files), listed, session.project.package)
-
-
-def pipeline_file(files: Path) -> Path:
-    """Return where the pipeline is in a model's folder.
-
-    Raises:
-        UnsafeModelError: it is outside, where no digest covers it.
-    """
-    place = files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
-    if not place.resolve().is_relative_to(files.resolve()):
-        raise UnsafeModelError("MLmodel: names a pipeline outside of the model's folder")
-    return place
+        raise UnsafeModelError(
+            f"{_other_code(changed)}, and no valid approval covers its files; approve the version, "
+            f"or check out {_commit(files, session)}"
+        )
+    return isolated_code.load(files, pipeline_file(files), types, session.project.package)
 
 
 def require_safe(files: Path, session: Session) -> list[str]:
-    """Return the types that a saved model wants skops to trust, if all of them may be.
+    """Return the types that skops has to trust to load a model, if all of them may be trusted.
 
     Args:
         files: the model's folder.
         session: its settings name the estimator, whose library is trusted, and
-            ``training.trusted_types``; its project's own types are trusted, where the code that
-            travelled with the model is the project's.
+            ``training.trusted_types``; types of its project are trusted if the code that travelled
+            with the model is the project's.
 
     Raises:
-        UnsafeModelError: a type or the code is another one, or the format can run any code.
+        UnsafeModelError: a type is not trusted, the code differs, or the format can run any code.
     """
-    listed = _require_trusted_types(files, session)
-    if different := _different_code(files, listed, session):
+    types = _require_trusted_types(files, session)
+    if changed := code.changed_files(files, types, session.project):
+        raise UnsafeModelError(f"{_other_code(changed)}; check out {_commit(files, session)}")
+    return types
+
+
+def pipeline_file(files: Path) -> Path:
+    """Return the file of the pipeline in a model's folder.
+
+    Raises:
+        UnsafeModelError: it is outside of the folder, where no digest covers it.
+    """
+    file = files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
+    if not file.resolve().is_relative_to(files.resolve()):
+        raise UnsafeModelError("MLmodel: names a pipeline outside of the model's folder")
+    return file
+
+
+def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
+    """Return the types that skops has to trust to load the saved pipeline.
+
+    Those of scikit-learn, numpy, scipy, the project and the estimator's own library may be trusted;
+    any other must be listed in the configuration, since loading a file runs the code of its types.
+
+    Raises:
+        UnsafeModelError: the pipeline holds a type that may not be trusted.
+    """
+    types: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
+    library = type(pipeline[-1]).__module__.partition(".")[0]
+    if unknown := untrusted(types, library, session):
         raise UnsafeModelError(
-            f"{', '.join(different)}: the model has other code than this project has now; check "
-            f"out {_commit(files, session)}"
+            f"training.trusted_types: the model holds {', '.join(unknown)}; "
+            "list them there if you trust them"
         )
-    return listed
+    return types
+
+
+def untrusted(types: Sequence[str], library: str, session: Session) -> list[str]:
+    """Return the types that are neither listed in ``training.trusted_types``, nor the project's,
+    nor classes of ``library`` (the estimator's) or of the libraries that every model here uses.
+    """
+    libraries = {"sklearn", "numpy", "scipy", library}
+    found = []
+    for name in types:
+        top = name.partition(".")[0]
+        is_listed = name in session.settings.training.trusted_types
+        is_own = top == session.project.package
+        if not (is_listed or is_own or (top in libraries and _is_type(name))):
+            found.append(name)
+    return found
 
 
 def _require_trusted_types(files: Path, session: Session) -> list[str]:
@@ -92,55 +126,20 @@ def _require_trusted_types(files: Path, session: Session) -> list[str]:
             f"MLmodel: the model is saved as {saved_as} for {loader}, and loading it can run any "
             "code; log it with mlflow.sklearn, serialization_format='skops'"
         )
-    listed: list[str] = flavor.get("skops_trusted_types") or []
+    types: list[str] = flavor.get("skops_trusted_types") or []
     library = session.settings.training.estimator.partition(".")[0]
-    if strange := untrusted(listed, library, session):
+    if unknown := untrusted(types, library, session):
         raise UnsafeModelError(
-            f"MLmodel: the model holds {', '.join(strange)}; "
+            f"MLmodel: the model holds {', '.join(unknown)}; "
             "list them in training.trusted_types if you trust them"
         )
-    return listed
-
-
-def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
-    """Return the types that must be trusted to load the saved pipeline.
-
-    Those of scikit-learn, numpy, scipy, the project and the estimator's own library are; any
-    other has to be listed in the configuration, since loading a file runs its types' code.
-
-    Raises:
-        UnsafeModelError: the pipeline holds a type that nobody vouched for.
-    """
-    found: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
-    library = type(pipeline[-1]).__module__.partition(".")[0]
-    if strange := untrusted(found, library, session):
-        raise UnsafeModelError(
-            f"training.trusted_types: the model holds {', '.join(strange)}; "
-            "list them there if you trust them"
-        )
-    return found
-
-
-def untrusted(types: Sequence[str], library: str, session: Session) -> list[str]:
-    """Return the types that are neither of ``library``, the estimator's, nor listed in
-    ``training.trusted_types``, nor of those that every model here is made of.
-    """
-    libraries, package = {"sklearn", "numpy", "scipy", library}, session.project.package
-    also = session.settings.training.trusted_types
-    return [
-        name
-        for name in types
-        if name not in also
-        and (top := name.partition(".")[0]) != package
-        and not (top in libraries and _is_type(name))
-    ]
+    return types
 
 
 def _is_type(name: str) -> bool:
     """Return whether a name is that of a class, or of a ufunc of numpy.
 
-    A saved model may have any function that it lists called with any arguments, and libraries hold
-    functions that run code.
+    Loading may call any function that a model lists, and some functions of libraries run code.
     """
     module, _, leaf = name.rpartition(".")
     try:
@@ -150,20 +149,12 @@ def _is_type(name: str) -> bool:
     return inspect.isclass(found) or isinstance(found, np.ufunc)
 
 
-def _different_code(files: Path, listed: Sequence[str], session: Session) -> list[str]:
-    own = code.modules(listed, session.project.package)
-    return code.differences(files, own, session.project) if own else []
-
-
-def _refused_code(files: Path, different: Sequence[str], session: Session) -> UnsafeModelError:
-    return UnsafeModelError(
-        f"{', '.join(different)}: the model has other code than this project has now, and no valid "
-        f"approval covers its files; approve the version, or check out {_commit(files, session)}"
-    )
+def _other_code(changed: Sequence[str]) -> str:
+    return f"{', '.join(changed)}: the model has other code than this project has now"
 
 
 def _commit(files: Path, session: Session) -> str:
-    """Return the commit at which a model was trained, as text, as far as its run has it."""
+    """Return in words the commit at which a model was trained, if its run can be found."""
     try:
         run = experiments.find_run(session.client, Model.load(str(files)).run_id or "")
     except store.STORE_ERRORS:
