@@ -213,7 +213,7 @@ def test_a_users_table_needs_its_target_its_slices_and_drafted_expectations(
     assert done.returncode == 0, done.stderr
     done = run_project(project, "my_ml_project", "run")
     assert done.returncode == 1
-    assert "slices: no column island" in done.stderr
+    assert "slices: no column 'island'" in done.stderr
     without = ["--set", "evaluation.gates.slices.columns=[]"]
     done = run_project(project, "my_ml_project", "evaluate", *without)
     assert done.returncode == 0, done.stderr

@@ -211,7 +211,7 @@ def test_slices_of_an_error(X: pd.DataFrame) -> None:
 def test_a_column_of_slices_that_is_not_there_fails(X: pd.DataFrame, y: pd.Series) -> None:
     slices = {"columns": ["color"], "metric": "accuracy", "at_least": 0.1}
     (found,) = judge(X, y, {"slices": slices}, right(y, 0)).failed
-    assert found.reason == "no column color; there are size, colour, seen"
+    assert found.reason == "no column 'color'; there are 'size', 'colour', 'seen'"
 
 
 def test_rare_values_share_a_slice_and_few_numbers_are_values(y: pd.Series) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..config.metrics import Metric
 from ..config.sections import Gates, MetricGate, SliceGate
+from ..model.column_rules import list_names
 from .metrics import ScoredRows
 from .predictions import Predictions
 from .scores import Scores
@@ -17,7 +18,6 @@ from .slices import format_value, measure_slices
 from .verdict import Gate, MetricResult, Outcome, Slice, Verdict
 
 ROUNDING = 1e-9
-SHOWN_COLUMNS = 20
 
 Limit = tuple[str, float, Callable[[float, float], bool]]  # its text, its value, the comparison
 
@@ -99,15 +99,18 @@ def judge(
 
 
 def _results(scores: Mapping[str, Scores], confidence: float) -> dict[str, MetricResult]:
-    model = scores["model"]
-    results = {}
-    for name, value in model.points.items():
-        low, high = model.interval(name, confidence)
-        baseline = scores["baseline"].points.get(name)
-        champion = scores["champion"].points.get(name) if "champion" in scores else None
-        better = model.higher_is_better[name]
-        results[name] = MetricResult(value, low, high, baseline, champion, better)
-    return results
+    model, baseline = scores["model"], scores["baseline"]
+    champion = scores["champion"].points if "champion" in scores else {}
+    return {
+        name: MetricResult(
+            value,
+            *model.interval(name, confidence),
+            baseline.points.get(name),
+            champion.get(name),
+            model.higher_is_better[name],
+        )
+        for name, value in model.points.items()
+    }
 
 
 def _judge_limits(name: str, gate: MetricGate, model: Scores, confidence: float) -> Iterator[Gate]:
@@ -154,10 +157,7 @@ def _judge_slices(
     limit = limits[0][1] if limits else None
     judged = [each for each in slices if each.rows >= gate.min_rows]
     if absent := [name for name in gate.columns if name not in X]:
-        there = ", ".join(map(str, X.columns[:SHOWN_COLUMNS]))
-        if X.shape[1] > SHOWN_COLUMNS:
-            there += f" and {X.shape[1] - SHOWN_COLUMNS} more"
-        reason = f"no column {', '.join(absent)}; there are {there}"
+        reason = f"no column {list_names(absent)}; there are {list_names(list(X))}"
         yield Gate("slices", False, None, limit, reason)
     elif gate.columns and gate.metric not in model.points:
         yield _undefined("slices", limit, str(gate.metric), {"model": model})
@@ -199,12 +199,8 @@ def _undefined(gate: str, limit: float | None, name: str, scores: Mapping[str, S
 
 
 def _limits(gate: MetricGate | SliceGate) -> list[Limit]:
-    limits: list[Limit] = []
-    if gate.at_least is not None:
-        limits.append(("at least", gate.at_least, _is_at_least))
-    if gate.at_most is not None:
-        limits.append(("at most", gate.at_most, _is_at_most))
-    return limits
+    limits = (("at least", gate.at_least, _is_at_least), ("at most", gate.at_most, _is_at_most))
+    return [(words, value, holds) for words, value, holds in limits if value is not None]
 
 
 def _is_at_least(value: float, limit: float) -> bool:
