@@ -77,8 +77,8 @@ def test_what_a_module_imports_travels_with_it(package: Package) -> None:
     ("text", "line", "words"),
     [
         ("\nimport mlflow.sklearn", 2, "imports mlflow.sklearn, but this module travels"),
-        ("from mlflow_practices import cli", 1, "import it inside the function that needs it"),
-        ("if 1:\n  with x:\n    import mlflow", 3, "is loaded without MLflow"),
+        ("from mlflow_practices import cli", 1, "Import it inside the function that needs it"),
+        ("if 1:\n  with x:\n    import mlflow", 3, "has neither MLflow nor the practices"),
         ("from . import settings", 1, "imports mlflow_practices"),
         ("import shop_two.other", 1, "so write `from . import ...`"),
         ("from shop_two.other import x", 1, "so write `from . import ...`"),

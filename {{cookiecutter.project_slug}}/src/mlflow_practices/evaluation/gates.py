@@ -19,7 +19,9 @@ from .verdict import Gate, MetricResult, Outcome, Slice, Verdict
 
 ROUNDING = 1e-9
 
-Limit = tuple[str, float, Callable[[float, float], bool]]  # its text, its value, the comparison
+Limit = tuple[
+    str, float, Callable[[float, float], bool]
+]  # its text, its value, whether a value keeps it
 
 
 def judge(

@@ -39,7 +39,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Gate:
-    """One requirement: the value that was found, the limit, and the text of both."""
+    """One requirement: the value that was found, the limit, and a sentence with both."""
 
     name: str
     passed: bool

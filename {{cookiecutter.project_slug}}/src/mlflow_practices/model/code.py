@@ -75,8 +75,8 @@ def collect(types: Iterable[str], project: Project) -> Code:
             if top in NOT_OUTSIDE:
                 raise CodeError(
                     f"{where}, but this module travels with the model, and a program that loads "
-                    "the model has neither MLflow nor the practices; import it inside the function "
-                    "that needs it, for a type under `if TYPE_CHECKING`, or move the classes of "
+                    "the model has neither MLflow nor the practices. Import it inside the function "
+                    "that needs it, or for a type under `if TYPE_CHECKING`; or move the classes of "
                     "the pipeline to a module of their own"
                 )
             if top != project.package:

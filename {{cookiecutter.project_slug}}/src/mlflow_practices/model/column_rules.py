@@ -65,7 +65,7 @@ class Column:
 
     @property
     def requirement(self) -> str:
-        """The text of what the column's values must be."""
+        """What the column's values must be, as text."""
         if self.categories is None:
             return _REQUIREMENTS[self.kind]
         return f"must be one of {list_names(sorted(self.categories))}"
@@ -125,7 +125,7 @@ class Column:
         return array, faults
 
     def _parse(self, texts: pd.Series) -> pd.Series:
-        """Return the values of the texts of a CSV file; a text that cannot be parsed stays."""
+        """Return the values of the texts of a CSV file; a text that cannot be parsed is kept."""
         if self.kind == "number":
             parsed = pd.to_numeric(texts, errors="coerce")
         elif self.kind == "boolean":

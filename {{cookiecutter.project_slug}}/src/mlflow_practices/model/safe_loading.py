@@ -154,7 +154,7 @@ def _other_code(changed: Sequence[str]) -> str:
 
 
 def _commit(files: Path, session: Session) -> str:
-    """Return in words the commit at which a model was trained, if its run can be found."""
+    """Return a phrase with the commit at which a model was trained, if its run can be found."""
     try:
         run = experiments.find_run(session.client, Model.load(str(files)).run_id or "")
     except store.STORE_ERRORS:

@@ -27,7 +27,7 @@ def make_signature(X: pd.DataFrame, model: Pipeline) -> ModelSignature:
 
 
 def mismatch(signature: ModelSignature | None, X: pd.DataFrame) -> str:
-    """Return in words how a table's columns differ from a signature; empty if they fit."""
+    """Return a sentence on how a table's columns differ from a signature; empty if they fit."""
     if signature is None:
         return "it has no signature"
     types = {column.name: column.type for column in infer_signature(_typical_rows(X)).inputs}
