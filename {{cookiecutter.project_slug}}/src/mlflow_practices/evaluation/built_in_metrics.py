@@ -80,9 +80,7 @@ def measure(rows: EncodedRows, resamples: int = 0, seed: int = 0) -> Scores:
 def by_slice(rows: EncodedRows, metric: str, codes: np.ndarray) -> np.ndarray:
     """Return a metric on each slice, shape (slices,), NaN where a slice does not define it.
 
-    Raises:
-        KeyError: the rows do not define the metric, or it is ``roc_auc``, which compares rows of
-            all slices with one another.
+    There is no ``roc_auc`` of slices, since it compares rows with one another.
     """
     return _calculate(_sum_groups(rows, codes, ranked=False))[metric]
 

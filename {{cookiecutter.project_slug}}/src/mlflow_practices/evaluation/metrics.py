@@ -41,9 +41,7 @@ class ScoredRows:
     def by_slice(self, metric: str, codes: np.ndarray) -> np.ndarray:
         """Return a metric on each slice, shape (slices,), NaN where a slice does not define it.
 
-        Args:
-            metric: any but ``roc_auc``.
-            codes: the slice of each row, shape (rows,), counted from 0.
+        ``codes`` are the slice of each row, shape (rows,), counted from 0.
         """
         if metric in self.custom:
             return custom_metrics.by_slice(self.y, self.predictions, self.custom[metric], codes)

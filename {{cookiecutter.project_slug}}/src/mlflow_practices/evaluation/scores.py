@@ -59,11 +59,9 @@ class Scores:
 
 
 def draw_groups(rows: int, resamples: int, seed: int) -> tuple[np.ndarray, Iterator[np.ndarray]]:
-    """Put rows into random groups, and draw groups for each resample.
+    """Return the group of each row, shape (rows,), and the groups that are drawn for resamples.
 
-    Returns:
-        The group of each row, shape (rows,), and the drawn groups, a batch of resamples at a time,
-        shape (resamples, groups).
+    These come in batches, shape (resamples, groups).
     """
     random = np.random.default_rng(seed)
     count = min(rows, GROUPS)

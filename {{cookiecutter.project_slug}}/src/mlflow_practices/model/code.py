@@ -28,12 +28,7 @@ class CodeError(PracticeError):
 
 @dataclass(frozen=True)
 class Code:
-    """Modules that travel.
-
-    Attributes:
-        files: the source of each module by its path below the package, such as ``features.py``.
-        libraries: the top-level names of what else they import.
-    """
+    """Sources by their path below the package, such as ``features.py``, and what else they import."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     libraries: set[str] = field(default_factory=set)
@@ -55,10 +50,7 @@ class Code:
 def collect(types: Iterable[str], project: Project) -> Code:
     """Return the project's modules that define some types, and the modules that those import.
 
-    Imports inside functions are not followed: they do not run when a module is imported.
-
-    Raises:
-        CodeError: a module needs MLflow, the practices, or something that cannot travel.
+    Raises `CodeError` if a module needs MLflow, the practices, or something that cannot travel.
     """
     found = Code()
     modules = _own_modules(types, project)
@@ -92,13 +84,7 @@ def collect(types: Iterable[str], project: Project) -> Code:
 
 
 def changed_files(files: Path, types: Iterable[str], project: Project) -> list[str]:
-    """Return which files of a model's code differ from the project's, by their path in ``code/``.
-
-    Args:
-        files: the model's folder.
-        types: the types in its pipeline; without one of the project, no code counts.
-        project: to compare with.
-    """
+    """Return which files of a model's code differ from the project's; none without own types."""
     modules = _own_modules(types, project)
     if not modules:
         return []

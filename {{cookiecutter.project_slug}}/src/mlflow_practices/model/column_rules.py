@@ -93,11 +93,7 @@ class Column:
     def check(self, values: list[Any] | pd.Series, typed: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return the values as an array, and the `Fault` of each row; shape (rows,) both.
 
-        Where there is a fault, the array's value means nothing.
-
-        Args:
-            values: of the column.
-            typed: False if all values are text, as in a CSV file.
+        Where there is a fault, the array's value means nothing. In a CSV file nothing is ``typed``.
         """
         if isinstance(values, list):
             values = pd.Series(values, dtype=object)

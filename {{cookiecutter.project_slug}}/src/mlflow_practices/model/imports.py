@@ -21,11 +21,6 @@ def find_imports(source: bytes, module: str, path: str) -> list[Import]:
     """Return the imports that run when a module is imported.
 
     Those in functions do not run, nor those under ``if TYPE_CHECKING``.
-
-    Args:
-        source: of the module.
-        module: its name, from which relative imports are resolved.
-        path: of its file; that of a package ends in ``__init__.py``.
     """
     package = module if path.endswith("__init__.py") else module.rpartition(".")[0]
     visitor = _Visitor(package)

@@ -111,14 +111,8 @@ class InputSchema:
     def select_valid(self, table: pd.DataFrame, typed: bool) -> tuple[Columns, np.ndarray]:
         """Return the rows of a table that fit as arrays, and for each row of it why it does not.
 
-        The reasons have the shape (rows,) and are empty where a row fits.
-
-        Args:
-            table: the rows.
-            typed: False if all values are text, as in a CSV file.
-
-        Raises:
-            RefusalError: the columns are not those of the model.
+        The reasons have the shape (rows,) and are empty where a row fits. Other columns than those
+        of the model raise `RefusalError`.
         """
         self.require_names(list(table))
         reasons = np.full(len(table), "", dtype=object)

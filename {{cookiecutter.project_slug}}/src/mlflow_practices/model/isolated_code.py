@@ -26,16 +26,8 @@ def load(files: Path, pipeline: Path, trusted: Sequence[str], package: str) -> A
     """Return the object in a skops file, its classes from the model's own code.
 
     That code runs as modules of a package whose name is its digest. No name that others import
-    changes, so versions of several commits can be loaded in one process.
-
-    Args:
-        files: the model's folder.
-        pipeline: the skops file in it.
-        trusted: the types in it that skops has to trust.
-        package: the project's, whose modules are in the code.
-
-    Raises:
-        CodeError: that code fails.
+    changes, so versions of several commits can be loaded in one process. Raises `CodeError` if the
+    code fails.
     """
     isolated = _isolated_package(read_code(files, package))
 

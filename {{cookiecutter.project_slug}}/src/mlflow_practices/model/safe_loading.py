@@ -32,7 +32,7 @@ def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: F
 
     Args:
         files: the model's folder.
-        session: see `require_safe`.
+        session: its settings and project say which types are trusted, see `untrusted`.
         approved: says whether a valid approval covers the model's files, code included; called only
             if the code differs.
 
@@ -55,14 +55,7 @@ def load(files: Path, session: Session, approved: Callable[[], bool] = lambda: F
 def require_safe(files: Path, session: Session) -> list[str]:
     """Return the types that skops has to trust to load a model, if all of them may be trusted.
 
-    Args:
-        files: the model's folder.
-        session: its settings name the estimator, whose library is trusted, and
-            ``training.trusted_types``; types of its project are trusted if the code that travelled
-            with the model is the project's.
-
-    Raises:
-        UnsafeModelError: a type is not trusted, the code differs, or the format can run any code.
+    Raises `UnsafeModelError` if one may not, the code differs, or the format can run any code.
     """
     types = _require_trusted_types(files, session)
     if changed := code.changed_files(files, types, session.project):
@@ -71,11 +64,7 @@ def require_safe(files: Path, session: Session) -> list[str]:
 
 
 def pipeline_file(files: Path) -> Path:
-    """Return the file of the pipeline in a model's folder.
-
-    Raises:
-        UnsafeModelError: it is outside of the folder, where no digest covers it.
-    """
+    """Return the pipeline's file; `UnsafeModelError` if it is outside, where no digest covers it."""
     file = files / str(Model.load(str(files)).flavors["sklearn"]["pickled_model"])
     if not file.resolve().is_relative_to(files.resolve()):
         raise UnsafeModelError("MLmodel: names a pipeline outside of the model's folder")
@@ -87,9 +76,7 @@ def trusted_types(pipeline: Pipeline, session: Session) -> list[str]:
 
     Those of scikit-learn, numpy, scipy, the project and the estimator's own library may be trusted;
     any other must be listed in the configuration, since loading a file runs the code of its types.
-
-    Raises:
-        UnsafeModelError: the pipeline holds a type that may not be trusted.
+    Raises `UnsafeModelError` if one is not.
     """
     types: list[str] = skops.io.get_untrusted_types(data=skops.io.dumps(pipeline))
     library = type(pipeline[-1]).__module__.partition(".")[0]
