@@ -88,7 +88,7 @@ def test_it_stands_beside_the_built_in_ones() -> None:
     assert json.loads(json.dumps(values, allow_nan=False)) == values
 
 
-@pytest.mark.parametrize("rows", [ROWS, 5000])  # each a group, and more in a group
+@pytest.mark.parametrize("rows", [ROWS, 4000])  # each a group, and more in a group
 def test_resamples_are_those_of_the_built_in_ones(rows: int) -> None:
     y = classified(rows)
     models = [right(y, rows // 10), right(y, rows // 10, first=rows // 20)]
