@@ -60,11 +60,11 @@ def start(
     _require_valid(share)
     production = versions.production_name(settings.project.name)
     tags = {SHARE: str(share), UNTIL: utc(until.astimezone(UTC))}
-    identity = {promotion.SOURCE: str(version), model_files.MODEL_DIGEST: model_digest}
+    origin = {promotion.SOURCE: str(version), model_files.MODEL_DIGEST: model_digest}
     running = versions.find_by_alias(client, production, CANARY)
     if running is not None:
         found = versions.get_tags(client, running)
-        if SHARE in found and identity.items() <= found.items():
+        if SHARE in found and origin.items() <= found.items():
             for key, value in tags.items():
                 client.set_model_version_tag(production, str(running.number), key, value)
             return running

@@ -11,10 +11,10 @@ from .request_metrics import RequestMetrics
 from .server_client import ServerClient, ServerError
 from .settings import CanarySettings, WatchSettings
 
-INTERVAL_SECONDS = 1.0  # between two looks; at each a request of our own is sent
+INTERVAL_SECONDS = 1.0  # between two checks; each sends a request of its own
 MIN_REQUESTS = 20  # fewer are judged only at the end: one failure of them is not a rate
 FASTEST_SECONDS = 0.001  # below it a ratio of latencies is one of the histogram's buckets
-MAX_SILENT_LOOKS = 3  # without an answer, after which the server counts as down
+MAX_UNANSWERED = 3  # checks in a row; then the server counts as down
 
 
 class LimitError(PracticeError):
@@ -40,14 +40,14 @@ def watch(
         limits: what is allowed.
         seconds: how long.
         baseline_rate: the share of requests that failed or were refused before.
-        check: called at each look; raises where it is pointless to continue.
+        check: called each time; raises where it is pointless to continue.
 
     Raises:
         LimitError: a limit is exceeded, or the server does not answer any more.
     """
     rows = client.example()[:1]
     start = found = client.metrics()
-    silent_looks = 0
+    unanswered = 0
     deadline = time.monotonic() + seconds
     while True:
         check()
@@ -55,10 +55,10 @@ def watch(
             with suppress(ServerError):  # the metrics show why
                 client.predict(rows)
             found = client.metrics().since(start)
-            silent_looks = 0
+            unanswered = 0
         except ServerError as error:
-            silent_looks += 1
-            if silent_looks == MAX_SILENT_LOOKS:
+            unanswered += 1
+            if unanswered == MAX_UNANSWERED:
                 raise LimitError(str(error)) from None
         over = time.monotonic() >= deadline
         if over or found.requests(version) >= MIN_REQUESTS:
@@ -94,8 +94,9 @@ def require_good_canary(
             f"{version}: {requests} requests in {limits.seconds:g} s, fewer than "
             f"deployment.canary.min_requests ({limits.min_requests}); give it more time or share"
         )
-    seconds, usual = found.quantile(0.95, version), found.quantile(0.95, champion)
-    if seconds and usual and seconds > limits.max_slowdown * max(usual, FASTEST_SECONDS):
+    seconds, champion_seconds = found.quantile(0.95, version), found.quantile(0.95, champion)
+    allowed = limits.max_slowdown * max(champion_seconds or 0, FASTEST_SECONDS)
+    if seconds and champion_seconds and seconds > allowed:
         raise LimitError(
             f"{version}: {found.describe(version)}; the champion: {found.describe(champion)}; "
             f"deployment.canary.max_slowdown is {limits.max_slowdown:g}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ..errors import PracticeError
@@ -22,9 +22,11 @@ DESCRIPTION_LIMIT = 5_000  # characters; a registry in PostgreSQL refuses more
 APPROVAL_LIMIT = 600
 FIRST_SECTIONS = ("## Gates\n", "## Metrics\n")  # what a decision needs
 
-_APPROVAL = re.compile(r"^(\*\*Approval:\*\* ).*()$", re.MULTILINE)
+_APPROVAL = re.compile(r"(?<=^\*\*Approval:\*\* ).*$", re.MULTILINE)
 _APPROVAL_PARAGRAPH = re.compile(r"\n\n\*\*Approval:\*\* .*\n\n")
-_APPROVAL_HTML = re.compile(r'(<p id="approval">.*?</strong> ).*?(</p>)', re.DOTALL)
+_APPROVAL_HTML = re.compile(
+    r'(?<=<p id="approval"><strong>Approval:</strong> ).*?(?=</p>)', re.DOTALL
+)
 
 
 class CardError(PracticeError):
@@ -61,7 +63,7 @@ def with_approval(text: str, state: str) -> str:
         shown, pattern = html.escape(" ".join(state.split())), _APPROVAL_HTML
     else:
         shown, pattern = escape(state, APPROVAL_LIMIT), _APPROVAL
-    return pattern.sub(lambda found: f"{found[1]}{shown}{found[2]}", text, count=1)
+    return pattern.sub(lambda _: shown, text, count=1)
 
 
 def _render(template: Path, values: Mapping[str, Any]) -> str:
@@ -121,6 +123,10 @@ def _figure(value: float | None, missing: str = "-") -> str:
 
 def _line(error: Exception) -> int:
     """Return the line of the template at which rendering failed."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == "<template>"]
-    return getattr(error, "lineno", None) or (lines or [0])[-1] or 0
+    if isinstance(error, TemplateSyntaxError):
+        return error.lineno
+    line = 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename == "<template>":
+            line = frame.lineno or line
+    return line

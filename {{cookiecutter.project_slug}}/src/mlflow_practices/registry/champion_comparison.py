@@ -35,7 +35,7 @@ def compare_with_champion(
     """
     ours = _figures(client, version)
     theirs = _read(beside) if beside else champion_figures(client, settings)
-    gates = [[name, *text.partition(": ")[::2]] for name, text in ours["gates"].items()]
+    gates = [[name, *text.split(": ", 1)] for name, text in ours["gates"].items()]
     if theirs is None:
         rows = [[name, f"{value:.4g}"] for name, value in ours["metrics"].items()]
         metrics = markdown.table(["metric", "this version"], rows)

@@ -98,7 +98,7 @@ def check_evaluation(
     if run.data.tags.get(DIGEST) != found.evaluation_digest:
         problems = [f"{where}: {VERDICT} is not the file that it wrote; {remedy}"]
     else:
-        problems = [f"{where}{problem}" for problem in _contradictions(run, verdict)]
+        problems = list(_contradictions(where, run, verdict))
         if verdict["model_digest"] != model_digest:
             problems.append(
                 f"the model's files have the digest {model_digest[:12]}, "
@@ -110,16 +110,17 @@ def check_evaluation(
     return found, problems
 
 
-def _contradictions(run: Run, verdict: Mapping[str, Any]) -> Iterator[str]:
+def _contradictions(where: str, run: Run, verdict: Mapping[str, Any]) -> Iterator[str]:
     if run.data.tags.get("verdict") != verdict["outcome"]:
-        yield f": its tag `verdict` is not what {VERDICT} says"
+        yield f"{where}: its tag `verdict` is not what {VERDICT} says"
     for name, entry in verdict["metrics"].items():
         logged, value = run.data.metrics.get(f"test_{name}", math.nan), entry["value"]
         if not math.isclose(logged, value, rel_tol=1e-9):
-            yield f": its metric test_{name} is {logged:.6g}, {VERDICT} says {value:.6g}"
+            figures = f"is {logged:.6g}, {VERDICT} says {value:.6g}"
+            yield f"{where}: its metric test_{name} {figures}"
     if verdict["outcome"] == "failed":
         failed = [gate["reason"] for gate in verdict["gates"] if not gate["passed"]]
-        yield f" failed: {'; '.join(failed)}"
+        yield f"{where} failed: {'; '.join(failed)}"
 
 
 def _outdated(

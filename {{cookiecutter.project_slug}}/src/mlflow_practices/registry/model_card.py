@@ -106,8 +106,9 @@ def log_card(
     card = render_card(settings.root / TEMPLATE, values, plots)
     # An approval was of an earlier evaluation and no longer counts; a rejection still does.
     decision = decisions.latest_decision(client, settings, version)
-    rejected = decision is not None and decision.decision == "rejected"
-    state = decision.describe() if decision and rejected else NOT_APPROVED
+    state = NOT_APPROVED
+    if decision and decision.decision == "rejected":
+        state = decision.describe()
     recording.log_text(with_approval(card.markdown, state), evidence.CARD)
     recording.log_text(with_approval(card.html, state), evidence.PAGE)
     outcomes = {"verdict": verdict.outcome, "evaluation_run_id": evaluation_run_id}

@@ -113,7 +113,9 @@ def verify(
 ) -> str:
     """Return the approver whose key signed the record."""
     content = canonical(record)
-    signer = next((name for name, key in approvers.items() if _made(key, signature, content)), None)
+    signer = next(
+        (name for name, key in approvers.items() if _signed(key, signature, content)), None
+    )
     if signer is None:
         raise SigningError(
             "no key of configs/approvers.yaml made the signature of this record; it was changed, "
@@ -160,7 +162,7 @@ def _passphrase() -> bytes | None:
     return os.environ.get(PASSPHRASE, "").encode() or None
 
 
-def _made(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
+def _signed(key: Ed25519PublicKey, signature: str, content: bytes) -> bool:
     try:
         key.verify(base64.b64decode(signature, validate=True), content)
     except (InvalidSignature, ValueError):

@@ -16,7 +16,7 @@ def score(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Parquet or CSV.")],
     output: Annotated[Path, typer.Argument(help="Parquet or CSV; replaced at the end.")],
     model: Annotated[
-        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; the champion.")
+        str, typer.Option(help="models:/NAME@ALIAS or models:/NAME/VERSION; default: the champion.")
     ] = "",
     fail_on_rejects: Annotated[
         bool, typer.Option("--fail-on-rejects", help="End with an error if a row was rejected.")
@@ -33,6 +33,4 @@ def score(
         )
 
 
-COMMANDS = {
-    "score": score,
-}
+COMMANDS = {"score": score}

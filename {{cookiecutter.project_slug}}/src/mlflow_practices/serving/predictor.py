@@ -40,9 +40,10 @@ class Predictor:
         self._threads = ThreadPoolExecutor(joblib.cpu_count(), "predict")
 
     async def answer(self, body: bytes, content_type: str, entry: dict[str, Any]) -> Answer:
-        """Answer a request: the canary its share, the champion the rest and what the canary cannot.
+        """Answer a request with the champion, or a share of them with the canary.
 
-        ``entry`` of the access log gets the version, the rows and what else there is to say.
+        If the canary fails, the champion answers. The version, the rows and more are added to
+        ``entry``, the request's line of the access log.
         """
         model, running = self._follower.model, self._follower.canary
         if model is None:

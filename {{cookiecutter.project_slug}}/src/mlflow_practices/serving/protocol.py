@@ -127,8 +127,7 @@ def _csv_table(body: bytes, schema: InputSchema) -> pd.DataFrame:
             schema.require_names(header)
         # The header as a row: only then does pandas refuse rows that are longer than it.
         table = pd.read_csv(io.BytesIO(body), dtype="str", header=None)
-    except (ValueError, OverflowError, csv.Error) as error:
-        del error  # it may hold values
+    except (ValueError, OverflowError, csv.Error):  # the message may hold values
         raise RefusalError("csv", "the body is not a CSV table in UTF-8 with a header") from None
     return table.set_axis(table.iloc[0], axis=1).iloc[1:].reset_index(drop=True)
 
@@ -150,6 +149,5 @@ def _parquet_table(body: bytes, schema: InputSchema) -> pd.DataFrame:
                     raise too_large
                 batches.append(batch)
             return pa.Table.from_batches(batches, file.schema_arrow).to_pandas()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        del error
+    except (OSError, ValueError, pa.ArrowException):
         raise RefusalError("parquet", "the body is not a Parquet file") from None
