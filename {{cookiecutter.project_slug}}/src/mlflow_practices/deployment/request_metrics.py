@@ -35,17 +35,18 @@ class RequestMetrics:
             buckets[bucket] = buckets.get(bucket, 0) - count
         return RequestMetrics(statuses, buckets, self.worker_versions)
 
-    def requests(self, version: str | None = None, first_digits: str = "12345") -> int:
-        """Return how many requests got a status with one of these first digits."""
+    def requests(self, version: str | None = None, lowest_status: int = 100) -> int:
+        """Return how many requests got this status or a higher one."""
         found = 0.0
         for (name, status), count in self.statuses.items():
-            if version in (None, name) and status not in CLIENT_GONE and status[0] in first_digits:
+            is_counted = status not in CLIENT_GONE and int(status) >= lowest_status
+            if is_counted and version in (None, name):
                 found += count
         return int(found)
 
     def failed(self, version: str | None = None) -> int:
         """Return how many requests failed in the server (5xx) or were refused (4xx)."""
-        return self.requests(version, "45")
+        return self.requests(version, lowest_status=400)
 
     def failure_rate(self, version: str | None = None) -> float:
         """Return the share of requests that failed or were refused; 0 without requests."""

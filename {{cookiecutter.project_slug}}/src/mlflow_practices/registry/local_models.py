@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from .. import machine
 from ..errors import PracticeError
 from ..model import code
 from ..tracking import store
@@ -23,6 +24,7 @@ SERVED = "last.json"  # the names of the copies served last, newest first
 MODEL = "model"  # in a copy, the model's folder
 RECORD = "served.json"  # in a copy: its version, and the digest of its files
 APPROVED = "code_approved"  # in the record
+LOADING_SECONDS = 600  # after `download`, in which a process may load the copy
 
 
 class LocalModelError(PracticeError):
@@ -36,6 +38,8 @@ def download(session: Session, version: Version, folder: Path) -> Path:
         ModelFilesError: they cannot be read, or are not the files that were promoted.
     """
     place = folder / _name(version)
+    with suppress(OSError):  # it is missing, or belongs to somebody else
+        os.utime(place)
     try:
         files = _read_copy(place)[1]
     except LocalModelError:
@@ -52,12 +56,18 @@ def code_is_approved(files: Path) -> bool:
 
 
 def mark_served(version: Version, folder: Path) -> None:
-    """Record that a version is served now; of older copies only the one before it is kept."""
-    kept = [_name(version), *_served_names(folder)[:1]]
+    """Record that a version is served now; of old copies only the one before it is kept.
+
+    Every worker records it. What was just downloaded stays, since another one may be loading it.
+    """
+    kept = list(dict.fromkeys([_name(version), *_served_names(folder)]))[:2]
     _write(folder / SERVED, json.dumps(kept))
     for copy in folder.iterdir():
-        if copy.is_dir() and not copy.name.startswith(".") and copy.name not in kept:
-            shutil.rmtree(copy, ignore_errors=True)
+        if copy.name.startswith(".") or copy.name in kept or not copy.is_dir():
+            continue
+        with suppress(OSError):  # another worker deleted it
+            if time.time() - copy.stat().st_mtime > LOADING_SECONDS:
+                shutil.rmtree(copy)
 
 
 def last_served(folder: Path) -> tuple[Version, Path]:
@@ -119,10 +129,8 @@ def _record_approval(session: Session, version: Version, place: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file in one step, since other processes read it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with machine.replacing(path) as temporary:  # other processes read it
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _name(version: Version) -> str:

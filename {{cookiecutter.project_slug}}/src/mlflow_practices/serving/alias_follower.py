@@ -95,18 +95,18 @@ class AliasFollower(threading.Thread):
         return found if found and not found[0].expired else None
 
     def run(self) -> None:
-        """Look again and again until `end` is called."""
+        """Check the alias again and again until `end` is called."""
         while not self._ended.wait(self._poll_seconds):
-            if not (self._reference.pinned and self.model):
-                self.look()
+            if self.registry_problem or not (self._reference.pinned and self.model):
+                self.check_alias()
             if self._may_have_canary and not self.registry_problem:
-                self._look_for_canary()
+                self._check_canary()
 
     def end(self) -> None:
-        """Stop looking."""
+        """Stop following."""
         self._ended.set()
 
-    def look(self) -> None:
+    def check_alias(self) -> None:
         """Switch to the version that the alias names now, if it is another and can be loaded."""
         reference = self._reference
         try:
@@ -137,8 +137,8 @@ class AliasFollower(threading.Thread):
         log.warning("serving %s (%s)%s", model.version, model.format, replaced)
         self._on_switch(model)
 
-    def _look_for_canary(self) -> None:
-        """Take up the canary, follow its share and time, or drop it."""
+    def _check_canary(self) -> None:
+        """Load the canary, update its share and time, or drop it."""
         loader = self.canary_loader
         try:
             found = canary.current(self._session.client, self._reference.name)

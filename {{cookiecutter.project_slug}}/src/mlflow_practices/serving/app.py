@@ -65,7 +65,7 @@ class Application:
         await receive()
         self._loop = asyncio.get_running_loop()
         # First, since a worker without a model must not take requests that another can answer.
-        await asyncio.to_thread(self._follower.look)
+        await asyncio.to_thread(self._follower.check_alias)
         self._follower.start()
         updating = asyncio.create_task(self._update_regularly())
         await send({"type": "lifespan.startup.complete"})
