@@ -257,6 +257,11 @@ def test_redacting_twice_changes_nothing_more() -> None:
         assert privacy.redact_text(once) == once
 
 
+@pytest.mark.parametrize("text", ["{}_password=hunter2", 'a: 1, "{}.password": "hunter2"'])
+def test_names_of_any_length_are_read(text: str) -> None:
+    assert "hunter2" not in privacy.redact_text(text.format("long_name_" * 30))
+
+
 @pytest.mark.parametrize("part", REPEATED.split("|"))
 def test_time_grows_with_the_length_only(part: str) -> None:
     text = part * (200_000 // len(part))

@@ -46,10 +46,11 @@ def _mask_assignments(text: str) -> str:
     """
     if not (sign := _SIGN.search(text)):
         return text
-    parts, done, here = [], 0, max(0, sign.start() - 80)
+    parts, done = [], 0
+    here = text.rfind(" ", 0, max(0, sign.start() - 80)) + 1  # no name begins before
     stop = max(text.rfind(":"), text.rfind("=")) + 10
     while name := _NAME.search(text, here, stop):
-        words, word, quote, sign_ = name.groups()
+        words, word, quote, separator = name.groups()
         here = name.end()
         kind, value = kind_of(word), None
         if kind == "ordinary":
@@ -58,7 +59,7 @@ def _mask_assignments(text: str) -> str:
             value = _QUOTED.match(text, here)
             if not value and quote:
                 value = _NUMBER.match(text, here)
-            elif not value and (kind == "secret" or sign_ == "="):
+            elif not value and (kind == "secret" or separator == "="):
                 value = _BARE.match(text, here)
         if value:
             parts += [text[done : value.start("value")], REDACTED]
