@@ -294,7 +294,7 @@ def test_two_projects_in_one_interpreter_are_refused(
     with pytest.raises(SessionError) as caught:
         open_session(replace(PROJECT, package="another_project"))
     assert str(caught.value) == (
-        "this interpreter works for my_ml_project already; start another for another_project: "
-        "what is redacted is decided once a process"
+        "this interpreter already works for my_ml_project; start another one for another_project, "
+        "since each process has one list of what is redacted"
     )
     assert projects.open_project().settings == session.settings  # the first one goes on

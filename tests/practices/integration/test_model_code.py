@@ -48,7 +48,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends servers by
 BEFORE = (
     (
         '        ("dates",',
-        '        ("ratio", make_pipeline(Ratio(), *(step for _, step in _numeric().steps)), ["size", "count"]),\n        ("dates",',
+        '        ("ratio", make_pipeline(Ratio(), *_numeric()), ["size", "count"]),\n        ("dates",',
     ),
     ('numbers = list(known.select_dtypes("number"))', "numbers: list[str] = []"),
     ("{*dates, *numbers}]", '{*dates, *numbers, "size", "count"}]'),

@@ -95,7 +95,7 @@ class CommandLine:
         *group, leaf = name.split()
         if len(group) > 1 or name in self._names:
             raise ValueError(
-                f"{name!r}: no name, or used twice; it is `command` or `group command`"
+                f"{name!r}: already taken, or not of the form `command` or `group command`"
             )
         self._names.add(name)
 

@@ -36,8 +36,8 @@ GUIDE = {
     "monitor_model_serving": ("monitoring.endpoint", "full"),
     "send_alert": ("monitoring.alerts", "full"),
 }
-# The component of a section of the configuration, also where the component is absent.
-SECTIONS = {"serving": "serving", "deployment": "deployment", "monitoring": "monitoring"}
+# The components with a section of the configuration, which has the component's name.
+SECTIONS = ("serving", "deployment", "monitoring")
 
 
 def find(name: str) -> ModuleType | None:

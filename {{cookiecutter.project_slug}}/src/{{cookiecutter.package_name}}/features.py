@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def build(X: pd.DataFrame, settings: Settings) -> ColumnTransformer:
     encode = {"sparse_output": False, "handle_unknown": "ignore"}
     group = {**encode, "handle_unknown": "infrequent_if_exist", "max_categories": MAX_CATEGORIES}
     by_type = [
-        ("numbers", _numeric(), numbers),
+        ("numbers", make_pipeline(*_numeric()), numbers),
         ("categories", OneHotEncoder(**encode), [name for name in rest if name not in wide]),
         ("wide_categories", OneHotEncoder(**group), wide),
-        ("dates", make_pipeline(DateParts(), *(step for _, step in _numeric().steps)), dates),
+        ("dates", make_pipeline(DateParts(), *_numeric()), dates),
     ]
     steps = [step for step in by_type if step[2]] + derived(X)
     return ColumnTransformer(steps, verbose_feature_names_out=False)
@@ -61,7 +61,8 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform_arrays(self, columns: list[np.ndarray]) -> np.ndarray:
         """Return the same for arrays of shape (rows,), so that serving needs no data frame."""
         parts: list[np.ndarray] = []
-        for dates in (column.astype("datetime64[us]") for column in columns):
+        for column in columns:
+            dates = column.astype("datetime64[us]")
             days = dates.astype("datetime64[D]").astype(np.int64)
             months = dates.astype("datetime64[M]").astype(np.int64)
             weekday = (days + 3) % 7  # 1970 began on a Thursday
@@ -77,5 +78,5 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
 
-def _numeric() -> Pipeline:
-    return make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+def _numeric() -> tuple[TransformerMixin, ...]:
+    return SimpleImputer(strategy="median"), StandardScaler()

@@ -61,11 +61,7 @@ def run(session: Session, version: Version) -> Evaluated:
             metrics=session.project.metrics,
         )
         log_verdict(
-            version,
-            candidate.digest,
-            champion.version,
-            settings.evaluation.gates,
-            asdict(verdict),
+            version, candidate.digest, champion.version, settings.evaluation.gates, asdict(verdict)
         )
         log_metrics_efficiently(verdict.figures(), dataset=test.dataset, model_id=version.model_id)
         images = log_performance(test.y, predictions, verdict)

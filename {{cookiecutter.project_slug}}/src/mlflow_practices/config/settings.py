@@ -162,8 +162,8 @@ def _more_sections(project: Project) -> tuple[type[Section], ...]:
             raise SettingsError(
                 f'{place}: give it a name in small letters: section_name: ClassVar[str] = "..."'
             )
-        taken = {each.section_name for each in kinds} | components.SECTIONS.keys()
-        if name in {*taken, *Settings.model_fields, *dir(Settings)}:
+        taken = {each.section_name for each in kinds}
+        if name in {*taken, *components.SECTIONS, *Settings.model_fields, *dir(Settings)}:
             raise SettingsError(f"{place}: the section name {name} is taken; choose another")
         kinds.append(kind)
     return tuple(kinds)

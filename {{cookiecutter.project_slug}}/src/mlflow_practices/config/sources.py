@@ -28,11 +28,9 @@ def read_sources(
     """Yield all sources, the weakest first."""
     for name in ("base", environment):
         yield _read_file(root, f"configs/{name}.yaml")
+    not_settings = (f"{prefix}ENV", f"{prefix}ROOT")
     for name in sorted(os.environ):
-        if name.upper().startswith(prefix) and name.upper() not in (
-            f"{prefix}ENV",
-            f"{prefix}ROOT",
-        ):
+        if name.upper().startswith(prefix) and name.upper() not in not_settings:
             key = name[len(prefix) :].lower().replace("__", ".")
             yield name, _nested(name, key, os.environ[name])
     for text in overrides:

@@ -43,10 +43,8 @@ def _reason(mistake: dict[str, Any], path: list[str], model: type[BaseModel]) ->
         case "missing":
             return "missing; give it a value"
         case "extra_forbidden":
-            if len(path) == 1 and (component := components.SECTIONS.get(path[0])):
-                return (
-                    f"the component {component} is not part of this project; take the section out"
-                )
+            if len(path) == 1 and path[0] in components.SECTIONS:
+                return f"the component {path[0]} is not part of this project; take the section out"
             known = _keys(model, path[:-1])
             prefix = "".join(f"{part}." for part in path[:-1])
             hint = did_you_mean(path[-1], known, prefix)
@@ -66,7 +64,7 @@ def _reason(mistake: dict[str, Any], path: list[str], model: type[BaseModel]) ->
 
 
 def _place(path: Sequence[str], origins: Mapping[str, str], file: str) -> str:
-    """Return the strongest source that sets this key, or else what holds it."""
+    """Return the strongest source of this key, or else of the nearest key that contains it."""
     for length in range(len(path), 0, -1):
         key = ".".join(path[:length])
         places = [origins[known] for known in origins if f"{known}.".startswith(f"{key}.")]

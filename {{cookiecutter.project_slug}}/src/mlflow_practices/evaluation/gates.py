@@ -19,9 +19,8 @@ from .verdict import Gate, MetricResult, Outcome, Slice, Verdict
 
 ROUNDING = 1e-9
 
-Limit = tuple[
-    str, float, Callable[[float, float], bool]
-]  # its text, its value, whether a value keeps it
+# Its words, its value, and the function that says whether a value is within it.
+Limit = tuple[str, float, Callable[[float, float], bool]]
 
 
 def judge(

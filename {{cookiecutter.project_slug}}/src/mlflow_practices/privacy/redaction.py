@@ -191,9 +191,9 @@ def mask_patterns(column: pd.Series) -> tuple[pd.Series, int]:
     if column.dtype == object or not pd.api.types.is_string_dtype(column.dtype):
         cells = [redact(cell) for cell in column]
         found = sum(repr(new) != repr(old) for new, old in zip(cells, column, strict=True))
-        return (
-            (pd.Series(cells, column.index, object, column.name), found) if found else (column, 0)
-        )
+        if not found:
+            return column, 0
+        return pd.Series(cells, column.index, object, column.name), found
     texts = pa.array(column, pa.large_string(), from_pandas=True)
     rows = np.flatnonzero(pc.match_substring_regex(texts, ROUGH).fill_null(False))
     suspects = column.iloc[rows]

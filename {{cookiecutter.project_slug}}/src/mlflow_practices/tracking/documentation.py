@@ -40,10 +40,11 @@ def document_experiment(
             return "created"
     if known is None or known.lifecycle_stage == "deleted":
         return "deleted"
-    missing = {key: value for key, value in wanted.items() if key not in known.tags}
-    changed = {key: value for key, value in wanted.items() if known.tags.get(key) != value}
-    changed.pop(DOCUMENTED_AT, None)
-    to_set = {**missing, **changed} if overwrite else missing
+    to_set = {}
+    for key, value in wanted.items():
+        is_changed = overwrite and key != DOCUMENTED_AT and known.tags.get(key) != value
+        if key not in known.tags or is_changed:
+            to_set[key] = value
     if to_set:
         # The time goes first: if the process ends here, the rest still differs next time.
         for key, value in {DOCUMENTED_AT: utc_now(), **to_set}.items():

@@ -78,9 +78,11 @@ def find_runs(
 ) -> list[Run]:
     """Return the runs of a phase that match a filter of MLflow's, newest first."""
     experiment = client.get_experiment_by_name(experiment_name(settings.project.name, phase))
+    if experiment is None:
+        return []
     runs: list[Run] = []
     token: str | None = None
-    while experiment:
+    while True:
         page = client.search_runs(
             [experiment.experiment_id],
             filter_string,
@@ -91,8 +93,7 @@ def find_runs(
         runs += page
         token = page.token
         if max_results or not token:
-            break
-    return runs
+            return runs
 
 
 def start_time(run: Run) -> str:

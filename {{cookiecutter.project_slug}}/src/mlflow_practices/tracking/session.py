@@ -97,8 +97,8 @@ def open_session(
 
     if others := _opened - {project.package}:
         raise SessionError(
-            f"this interpreter works for {others.pop()} already; start another for "
-            f"{project.package}: what is redacted is decided once a process"
+            f"this interpreter already works for {others.pop()}; start another one for "
+            f"{project.package}, since each process has one list of what is redacted"
         )
     _opened.add(project.package)
     return Session(project, load_settings(project, environment, overrides), Console())
