@@ -79,7 +79,7 @@ def test_the_output_is_that_of_a_pipeline(pipeline_project: Path, problem_type: 
     console = (pipeline_project / "console.txt").read_text(encoding="utf-8")
     tour = (TEMPLATE / "docs/tour.md").read_text(encoding="utf-8")
     shown = tour.split("<!-- output: pipeline -->")[1].split("<!-- end -->")[0].splitlines()
-    table = [line for line in shown if line[:1] in "┏┡└│┃"]
+    table = [line for line in shown if line.startswith(tuple("┏┡└│┃"))]
     assert len(table) > 8
     heading = "my-ml-project version 1, on the test split (52 rows):"
     for line in (*table, heading, "verdict: no-champion, 4 of 4 gates passed"):
