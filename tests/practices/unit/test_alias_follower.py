@@ -28,7 +28,7 @@ def test_a_pinned_server_that_started_without_the_registry_learns_that_it_is_bac
     )
     session: Any = SimpleNamespace(settings=settings, client=None)
     follower = AliasFollower(session, ModelReference("m", "1"), lambda _: None)
-    copy = SimpleNamespace(version=version, format="arrays")
+    copy: Any = SimpleNamespace(version=version, format="arrays")
     monkeypatch.setattr(follower.loader, "load_last", lambda: copy)
     monkeypatch.setattr(versions, "find", no_registry)
     follower.check_alias()
