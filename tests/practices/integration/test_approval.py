@@ -29,12 +29,17 @@ from servers import TrainedProject
 
 @pytest.fixture
 def session(served: TrainedProject, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    """Return a session of a project on a server; afterwards nothing is in production."""
+    """Return a session of a project on a server; before and afterwards nothing is in production."""
     served.use(monkeypatch)
     opened = open_project()
+    empty_production(opened)  # other files of tests use the server, too
     yield opened
-    if versions.list_versions(opened.client, "example-production"):
-        opened.client.delete_registered_model("example-production")
+    empty_production(opened)
+
+
+def empty_production(session: Session) -> None:
+    if versions.list_versions(session.client, "example-production"):
+        session.client.delete_registered_model("example-production")
 
 
 @pytest.fixture
