@@ -166,7 +166,9 @@ def run_itself(command: list[str], seconds: int, root: Path) -> dict[str, str]:
         answer = json.loads(last_line(output))
     except ValueError:
         program = "make setup" if command[0] == "sh" else Path(command[0]).name
-        raise MethodUnavailable(f"{program} printed: {last_line(complaint)}") from None
+        # The last line of make itself only says that it failed.
+        reason = "\n".join(line for line in complaint.splitlines() if line[:4] != "make")
+        raise MethodUnavailable(f"{program} printed: {last_line(reason)}") from None
     if "refused" in answer:
         raise StepSkipped(answer["refused"])
     return dict(answer["states"])
