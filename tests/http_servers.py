@@ -36,6 +36,26 @@ class _QuietServer(ThreadingHTTPServer):
         """Ignore that a client closed its connection."""
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    """Prints no line for each request."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def run_handler(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Yield the address of a server that answers each request in a thread by ``handler``."""
+    with _QuietServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @contextmanager
 def http_server(respond: Respond) -> Iterator[str]:
     """Yield the address of a server that answers each request with what ``respond`` returns.
@@ -43,7 +63,7 @@ def http_server(respond: Respond) -> Iterator[str]:
     None closes the connection without an answer.
     """
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         protocol_version = "HTTP/1.1"
         wbufsize = -1  # an answer is sent in one packet; the second one would wait
 
@@ -63,17 +83,8 @@ def http_server(respond: Respond) -> Iterator[str]:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with _QuietServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with run_handler(Handler) as address:
+        yield address
 
 
 def send(address: str, request: Request) -> Answer:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import inf
 
 import pytest
@@ -15,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 from mlflow_practices.deployment.request_metrics import RequestMetrics
 from mlflow_practices.deployment.server_client import ServerClient, ServerError
+
+from http_servers import QuietHandler, run_handler
 
 OLD, NEW = "m/1", "m/2"
 METRICS = """\
@@ -43,7 +43,7 @@ def answering(
 ) -> Iterator[str]:
     """Yield the address of a server whose every answer is these parts, each after a wait."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
@@ -56,21 +56,8 @@ def answering(
 
         do_POST = do_GET
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """Say nothing of a client that went away."""
-
-    with Quiet(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with run_handler(Handler) as address:
+        yield address
 
 
 CALLS: list[Callable[[ServerClient], object]] = [
