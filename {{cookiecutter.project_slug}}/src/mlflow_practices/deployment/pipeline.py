@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlflow import MlflowException
 
 from ..console import print_text
-from ..registry import lock, promotion
+from ..registry import lock, promotion, versions
 from ..registry.promotion import PromotionError, RollbackResult
 from ..registry.versions import Version
 from ..tracking import recording, store
@@ -127,13 +127,7 @@ def rollback(session: Session, reason: str) -> Version:
 @contextmanager
 def _deployment_run(session: Session, version: Version) -> Iterator[tuple[StepLog, str]]:
     """Open the run of a deployment; its steps are logged with it whatever happens."""
-    with session.stage(
-        "model-deployment",
-        pipeline_id=version.pipeline_id or None,
-        upstream_run_id=version.run_id,
-    ) as run:
-        recording.set_author(session.identity)
-        recording.set_tags({"model_version": str(version)})
+    with versions.open_stage(session, version) as run:
         steps = StepLog(session.console)
         try:
             yield steps, run.address

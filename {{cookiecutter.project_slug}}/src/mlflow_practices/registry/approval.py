@@ -129,13 +129,8 @@ def _find_reviewer(session: Session, version: Version, environment: str) -> tupl
 
 def _record(session: Session, version: Version, decision: Decision) -> None:
     client, number = session.client, str(version.number)
-    with session.stage(
-        "model-deployment",
-        pipeline_id=version.pipeline_id or None,
-        upstream_run_id=version.run_id,
-    ):
-        recording.set_author(decision.by)
-        recording.set_tags({"action": decision.decision, "model_version": str(version)})
+    with versions.open_stage(session, version, author=decision.by):
+        recording.set_tags({"action": decision.decision})
         recording.log_record(decision.model_dump(), decisions.RECORD)
     # After the run: a rejection holds from the moment at which its run is finished.
     for key, value in decision.tags.items():

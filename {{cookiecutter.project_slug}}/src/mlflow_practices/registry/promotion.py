@@ -78,14 +78,9 @@ def promote(session: Session, version: Version) -> PromotionResult:
     found, problems = check_promotion(client, settings, version)
     _require(version, problems)
     assert found is not None  # or there would be a problem
-    with session.stage(
-        "model-deployment",
-        pipeline_id=version.pipeline_id or None,
-        upstream_run_id=found.evaluation_run_id,
-    ) as stage:
+    upstream = found.evaluation_run_id
+    with versions.open_stage(session, version, upstream_run_id=upstream) as stage:
         latest_start = time.monotonic() + LOCK_SECONDS - MARGIN_SECONDS
-        recording.set_author(session.identity)
-        recording.set_tags({"model_version": str(version)})
         try:
             lock.acquire(client, settings, ACTION, LOCK_SECONDS)
         except lock.LockError as error:
@@ -143,13 +138,8 @@ def rollback(session: Session, reason: str, failed: Version | None = None) -> Ro
         _require_not_rejected(client, settings, target)
     elif not failed:
         raise PromotionError(f"{replaced} replaced no version that is still there; promote another")
-    with session.stage(
-        "model-deployment",
-        pipeline_id=replaced.pipeline_id or None,
-        upstream_run_id=replaced.run_id,
-    ) as stage:
-        recording.set_author(session.identity)
-        recording.set_tags({"action": "rollback", "model_version": str(replaced), "reason": why})
+    with versions.open_stage(session, replaced) as stage:
+        recording.set_tags({"action": "rollback", "reason": why})
         if target is None:
             client.delete_registered_model_alias(production, CHAMPION)
         else:

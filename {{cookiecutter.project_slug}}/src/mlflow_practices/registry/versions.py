@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities.model_registry import ModelVersion
@@ -13,6 +16,11 @@ from mlflow.models.model import ModelInfo
 from .. import privacy
 from ..errors import PracticeError
 from ..tracking import recording
+
+if TYPE_CHECKING:
+    from ..tracking.identity import Identity
+    from ..tracking.session import Session
+    from ..tracking.stages import Stage
 
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 NOT_FOUND_CODES = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -93,6 +101,28 @@ def register_challenger(
     version = as_version(created)
     recording.set_tags({"model_version": str(version)})
     return version
+
+
+@contextmanager
+def open_stage(
+    session: Session,
+    version: Version,
+    *,
+    upstream_run_id: str = "",
+    author: Identity | None = None,
+) -> Iterator[Stage]:
+    """Open the run of a decision on a version, or of its way to production.
+
+    It follows the version's training unless another run is given; the author is the user by default.
+    """
+    with session.stage(
+        "model-deployment",
+        pipeline_id=version.pipeline_id or None,
+        upstream_run_id=upstream_run_id or version.run_id,
+    ) as stage:
+        recording.set_author(author or session.identity)
+        recording.set_tags({"model_version": str(version)})
+        yield stage
 
 
 def create_model(client: MlflowClient, name: str) -> None:
